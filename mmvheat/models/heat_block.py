@@ -1,0 +1,107 @@
+"""The heat conduction block, on channels-last features (B, H, W, C)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from torch import Tensor, nn
+
+from mmvheat.ops import filter_dct, heat_decay
+
+from .layers import ChannelsLastConv2d, PointwiseConv2d
+
+
+class HeatBlock(nn.Module):
+    """Heat conduction operator and MLP, each with a residual connection.
+
+    Args:
+        dims (int): Channels C.
+        mlp_ratio (float): Hidden channels of the MLP per channel.
+            Defaults to 4.0.
+        drop_path (float): Probability to skip a residual branch.
+            Defaults to 0.0.
+        post_norm (bool): Normalise the output of a branch, not its input.
+            Defaults to False.
+        layer_scale (float, optional): Initial scale of the branches.
+            Defaults to None, no scale.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        post_norm: bool = False,
+        layer_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.post_norm = post_norm
+        self.norm1 = nn.LayerNorm(dims)
+        self.op = HeatConduction(dims)
+        self.norm2 = nn.LayerNorm(dims)
+        self.mlp = Mlp(dims, int(dims * mlp_ratio))
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.gamma1 = self.gamma2 = None
+        if layer_scale is not None:
+            self.gamma1 = nn.Parameter(torch.full((dims,), layer_scale))
+            self.gamma2 = nn.Parameter(torch.full((dims,), layer_scale))
+
+    def forward(self, x: Tensor, decay: Tensor) -> Tensor:
+        """Transform features (B, H, W, C) under a decay (H, W, C)."""
+        if self.post_norm:
+            x = self._add(x, self.norm1(self.op(x, decay)), self.gamma1)
+            return self._add(x, self.norm2(self.mlp(x)), self.gamma2)
+        x = self._add(x, self.op(self.norm1(x), decay), self.gamma1)
+        return self._add(x, self.mlp(self.norm2(x)), self.gamma2)
+
+    def _add(self, x: Tensor, branch: Tensor, gamma: Tensor | None) -> Tensor:
+        return x + self.drop_path(branch if gamma is None else gamma * branch)
+
+
+class HeatConduction(nn.Module):
+    """Heat conduction operator (HCO).
+
+    A 3x3 depthwise convolution mixes neighbours, a linear layer splits the
+    features into a temperature u and a gate z; u conducts heat, is
+    normalised, gated by SiLU(z) and projected.
+
+    Args:
+        dims (int): Channels C.
+    """
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.dwconv = ChannelsLastConv2d(dims, dims, 3, 1, 1, groups=dims)
+        self.linear = nn.Linear(dims, 2 * dims)
+        self.to_k = nn.Sequential(nn.Linear(dims, dims), nn.ReLU())
+        self.out_norm = nn.LayerNorm(dims)
+        self.out_linear = nn.Linear(dims, dims)
+
+    def compute_decay(self, freq_embed: Tensor) -> Tensor:
+        """Predict the decay (H, W, C) from an FVE of the same shape."""
+        return heat_decay(self.to_k(freq_embed))
+
+    def forward(self, x: Tensor, decay: Tensor) -> Tensor:
+        """Transform features (B, H, W, C) under a decay (H, W, C)."""
+        u, z = self.linear(self.dwconv(x)).chunk(2, dim=-1)
+        u = self.out_norm(filter_dct(u, decay))
+        return self.out_linear(u * F.silu(z))
+
+
+class Mlp(nn.Module):
+    """Two 1x1 convolutions around an exact GELU.
+
+    Args:
+        dims (int): Input and output channels C.
+        hidden_dims (int): Channels between.
+    """
+
+    def __init__(self, dims: int, hidden_dims: int) -> None:
+        super().__init__()
+        self.fc1 = PointwiseConv2d(dims, hidden_dims)
+        self.fc2 = PointwiseConv2d(hidden_dims, dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform features (..., C)."""
+        return self.fc2(F.gelu(self.fc1(x)))

@@ -1,0 +1,68 @@
+"""Values computed from parameters, kept between evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+
+class ParameterCache:
+    """Keep what was computed from parameters, the latest ones used.
+
+    An entry is valid as long as the parameters are the same tensors, at the
+    same address, in the same version (an in-place write such as an optimiser
+    step raises the version). Copies and pickles of the cache are empty.
+
+    Args:
+        max_entries (int): Entries to keep, at least 1.
+    """
+
+    def __init__(self, max_entries: int) -> None:
+        self.max_entries = max_entries
+        self._entries: dict[Hashable, tuple] = {}
+
+    def get(
+        self,
+        key: Hashable,
+        parameters: Sequence[Tensor],
+        compute: Callable[[], Any],
+    ) -> Any:
+        """Get the value of a key, computed anew where it may have changed.
+
+        Args:
+            key (Hashable): What else the value depends on.
+            parameters (Sequence[Tensor]): The parameters it depends on.
+            compute (Callable): Computes the value.
+
+        Returns:
+            Any: The value.
+        """
+        if any(p.is_inference() for p in parameters):
+            return compute()  # Such tensors have no version.
+        # Each dict operation is atomic, so threads may share the cache.
+        entry = self._entries.pop(key, None)
+        stamp = [(p, p.data_ptr(), p._version) for p in parameters]
+        if entry is None or not _is_same(entry[0], stamp):
+            entry = (stamp, compute())
+        self._entries[key] = entry
+        for oldest in list(self._entries)[: -self.max_entries]:
+            self._entries.pop(oldest, None)
+        return entry[1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.max_entries,)
+
+
+def _is_same(old: list[tuple], new: list[tuple]) -> bool:
+    return len(old) == len(new) and all(
+        a[0] is b[0] and a[1:] == b[1:] for a, b in zip(old, new)
+    )

@@ -1,0 +1,408 @@
+"""The vHeat backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmvheat.checkpoint import adapt_state_dict, load_pretrained
+from mmvheat.ops import (
+    get_compute_dtype,
+    is_autocast,
+    is_traced,
+    resize_freq_embed,
+)
+
+from .arch import (
+    ARCH_SETTINGS,
+    check_stage_options,
+    parse_arch,
+    parse_img_size,
+)
+from .heat_block import HeatBlock
+from .layers import ChannelsLastConv2d
+from .parameter_cache import ParameterCache
+
+
+@MODELS.register_module()
+class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
+    """vHeat, a backbone of heat conduction operators.
+
+    Wang et al., `Building Vision Models upon Heat Conduction
+    <https://arxiv.org/abs/2405.16555>`_, CVPR 2025. Parameters carry the
+    names of the official checkpoints. Inside, features are channels last,
+    (B, H, W, C).
+
+    Args:
+        arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, or a dict with
+            the keys ``embed_dims`` (int for the first stage, doubled in each
+            later one, or four ints), ``depths`` (four ints), ``post_norm``
+            (bool) and ``layer_scale`` (float or None). Defaults to 'tiny'.
+        img_size (int | tuple[int, int]): Image size (H, W) in pixels whose
+            frequency grid the frequency value embeddings (FVE) have; it
+            limits no input: FVEs are resized to the features at run time.
+            Defaults to 224.
+        in_channels (int): Image channels. RGB weights are adapted on load.
+            Defaults to 3.
+        mlp_ratio (float): Hidden channels of the MLP per channel.
+            Defaults to 4.0.
+        drop_path_rate (float): Stochastic depth of the last block; it rises
+            linearly from 0 at the first. Defaults to 0.1.
+        out_indices (Sequence[int]): Stages to return, in this order. Stages
+            behind the last of them are not created.
+            Defaults to (0, 1, 2, 3).
+        frozen_stages (int): -1 freezes nothing, 0 the stem, n the stem and
+            the first n stages with their FVEs and norms. Defaults to -1.
+        with_cp (bool): Recompute each block in the backward pass instead of
+            storing its activations. Defaults to False.
+        freq_embed_resize (str): How FVEs of another grid are resized when
+            weights are loaded, see
+            :func:`mmvheat.ops.resize_freq_embed`. Defaults to 'pad'.
+        init_cfg (dict | list[dict], optional): mmengine's initialisation
+            config; ``dict(type='Pretrained', checkpoint=...)`` takes any
+            vHeat checkpoint. Defaults to None.
+
+    Raises:
+        ValueError: If an argument has a value that vHeat does not support.
+    """
+
+    arch_settings = ARCH_SETTINGS
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        img_size: int | Sequence[int] = 224,
+        in_channels: int = 3,
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.1,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        freq_embed_resize: str = 'pad',
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        settings = parse_arch(arch)
+        self.embed_dims = settings['embed_dims']
+        self.depths = settings['depths']
+        self.img_size = parse_img_size(img_size)
+        self.out_indices = tuple(out_indices)
+        check_stage_options(self.out_indices, frozen_stages)
+        if freq_embed_resize not in ('pad', 'bicubic'):
+            raise ValueError(
+                "freq_embed_resize must be 'pad' or 'bicubic', but got "
+                f'{freq_embed_resize!r}'
+            )
+        self.frozen_stages = frozen_stages
+        self.freq_embed_resize = freq_embed_resize
+
+        # A stage nobody reads would hold parameters without gradients.
+        last_stage = max(self.out_indices)
+        num_blocks = sum(self.depths)
+        drop_path_rates = iter(
+            torch.linspace(
+                0, drop_path_rate, num_blocks, device='cpu'
+            ).tolist()
+        )
+        self.patch_embed = Stem(in_channels, self.embed_dims[0])
+        self.freq_embed = nn.ParameterList()
+        self.layers = nn.ModuleList()
+        for i in range(last_stage + 1):
+            height, width = (side // 4 // 2**i for side in self.img_size)
+            dims = self.embed_dims[i]
+            self.freq_embed.append(
+                nn.Parameter(torch.empty(height, width, dims))
+            )
+            blocks = [
+                HeatBlock(
+                    dims,
+                    mlp_ratio=mlp_ratio,
+                    drop_path=next(drop_path_rates),
+                    post_norm=settings['post_norm'],
+                    layer_scale=settings['layer_scale'],
+                )
+                for _ in range(self.depths[i])
+            ]
+            downsample = None
+            if i < last_stage:
+                downsample = _make_downsample(dims, self.embed_dims[i + 1])
+            self.layers.append(HeatStage(blocks, downsample, with_cp=with_cp))
+        for i in self.out_indices:
+            self.add_module(f'outnorm{i}', nn.LayerNorm(self.embed_dims[i]))
+
+        self._reset_parameters()
+        self._freeze_stages()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the feature maps of the stages in ``out_indices``.
+
+        Args:
+            x (Tensor): Images, shape (B, in_channels, H, W), any H and W.
+
+        Returns:
+            tuple[Tensor]: Contiguous maps; stage i has the shape
+            (B, embed_dims[i], ceil(H / 2**(i+2)), ceil(W / 2**(i+2))).
+        """
+        x = self.patch_embed(x.permute(0, 2, 3, 1))
+        outputs = {}
+        for i, stage in enumerate(self.layers):
+            x = stage(x, self.freq_embed[i])
+            if i in self.out_indices:
+                out = getattr(self, f'outnorm{i}')(x)
+                # Operators such as RoIAlign expect channels-first memory.
+                outputs[i] = out.permute(0, 3, 1, 2).contiguous()
+            if stage.downsample is not None:
+                x = stage.downsample(x)
+        return tuple(outputs[i] for i in self.out_indices)
+
+    def train(self, mode: bool = True) -> vHeat:
+        """Set the mode; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise by ``init_cfg``; a pretrained file may have any layout.
+
+        Raises:
+            ValueError: If the checkpoint does not fit the backbone.
+        """
+        cfg = self.init_cfg if isinstance(self.init_cfg, dict) else {}
+        # With a prefix, mmengine itself picks the keys.
+        if (
+            self.is_init
+            or cfg.get('type') != 'Pretrained'
+            or set(cfg) != {'type', 'checkpoint'}
+        ):
+            super().init_weights()
+            return
+        load_pretrained(self, cfg['checkpoint'], mode=self.freq_embed_resize)
+        self.is_init = True
+
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> tuple[int, int]:
+        """Get the depth of a parameter for layer-wise learning rate decay.
+
+        Args:
+            param_name (str): Name of the parameter in the whole model.
+            prefix (str): The backbone's prefix in it, such as
+                ``'backbone.'``. Defaults to ''.
+
+        Returns:
+            tuple[int, int]: Depth of the parameter (0 for the stem, 1 for
+            the first block, ``num_layers - 1`` outside the backbone), and
+            ``num_layers``, the number of blocks plus 2.
+        """
+        depths = self.depths[: len(self.layers)]
+        num_layers = sum(depths) + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        name, *rest = param_name[len(prefix) :].split('.')
+        if name == 'patch_embed':
+            return 0, num_layers
+        if name == 'freq_embed':
+            return sum(depths[: int(rest[0])]) + 1, num_layers
+        if name == 'layers':
+            stage, index = int(rest[0]), int(rest[1])
+            # A downsample layer goes with the block before it.
+            index = min(index, depths[stage] - 1)
+            return sum(depths[:stage]) + index + 1, num_layers
+        if name.startswith('outnorm'):
+            stage = int(name[len('outnorm') :])
+            return sum(depths[: stage + 1]), num_layers
+        return num_layers - 1, num_layers
+
+    def _reset_parameters(self) -> None:
+        """Initialise as the paper's code; convolutions keep torch's way."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        for freq_embed in self.freq_embed:
+            nn.init.trunc_normal_(freq_embed, std=0.02)
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        frozen: list[nn.Module] = [self.patch_embed]
+        for i, stage in enumerate(self.layers[: self.frozen_stages]):
+            frozen.append(stage)
+            self.freq_embed[i].requires_grad_(False)
+            if i in self.out_indices:
+                frozen.append(getattr(self, f'outnorm{i}'))
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
+        # Every way to load weights passes here: FVEs of another grid and
+        # stems of other channels are adapted whatever file they come from.
+        shapes = {k: v.shape for k, v in self.state_dict().items()}
+        adapt_state_dict(
+            state_dict, shapes, prefix=prefix, mode=self.freq_embed_resize
+        )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class Stem(nn.Module):
+    """Patch embedding by two convolutions of stride 2.
+
+    Args:
+        in_channels (int): Image channels.
+        embed_dims (int): Channels of the first stage C.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int) -> None:
+        super().__init__()
+        half = embed_dims // 2
+        self.conv1 = ChannelsLastConv2d(in_channels, half, 3, 2, 1)
+        self.conv2 = ChannelsLastConv2d(half, embed_dims, 3, 2, 1)
+        # Official names count the permutation before the norm.
+        self.norm1 = nn.Sequential(nn.Identity(), nn.LayerNorm(half, 1e-6))
+        self.norm2 = nn.Sequential(
+            nn.Identity(), nn.LayerNorm(embed_dims, 1e-6)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed images (B, H, W, in_channels) as (B, H/4, W/4, C)."""
+        x = F.gelu(self.norm1(self.conv1(x)))
+        return self.norm2(self.conv2(x))
+
+
+class HeatStage(nn.Sequential):
+    """Blocks of one resolution, then perhaps a downsample layer.
+
+    The blocks share the stage's FVE; each predicts its own decay from it. At
+    evaluation the decays of the last two feature sizes are kept: landscape
+    and portrait (at 800x1344, 123 MB a size for all of vHeat-T).
+
+    Args:
+        blocks (list[HeatBlock]): The blocks.
+        downsample (nn.Module, optional): The layer behind them, which the
+            backbone calls itself. Defaults to None.
+        with_cp (bool): Recompute each block in the backward pass.
+            Defaults to False.
+    """
+
+    def __init__(
+        self,
+        blocks: list[HeatBlock],
+        downsample: nn.Module | None = None,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__(*blocks)
+        self.depth = len(blocks)
+        self.with_cp = with_cp
+        if downsample is not None:
+            self.append(downsample)
+        self._decay_cache = ParameterCache(max_entries=2)
+
+    @property
+    def blocks(self) -> list[HeatBlock]:
+        """list[HeatBlock]: The blocks without the downsample layer."""
+        return list(self)[: self.depth]
+
+    @property
+    def downsample(self) -> nn.Module | None:
+        """nn.Module: The layer behind the blocks, if any."""
+        return self[self.depth] if len(self) > self.depth else None
+
+    def forward(self, x: Tensor, freq_embed: Tensor) -> Tensor:
+        """Run the blocks.
+
+        Args:
+            x (Tensor): Features, shape (B, H, W, C).
+            freq_embed (Tensor): The stage's FVE, shape (H0, W0, C).
+
+        Returns:
+            Tensor: Features, shape (B, H, W, C).
+        """
+        sources = [freq_embed]
+        for block in self.blocks:
+            sources += [block.op.to_k[0].weight, block.op.to_k[0].bias]
+        if self._are_constant(x, sources):
+            dtype = get_compute_dtype(x)
+            decays = self._decay_cache.get(
+                (*x.shape[1:3], dtype, x.device),
+                sources,
+                lambda: self._compute_decays(x, freq_embed, dtype),
+            )
+            for block, decay in zip(self.blocks, decays):
+                x = block(x, decay)
+            return x
+
+        freq_embed = _fit_freq_embed(freq_embed, x)
+        for block in self.blocks:
+            if self.with_cp and self.training and torch.is_grad_enabled():
+                x = checkpoint(
+                    _run_block, block, x, freq_embed, use_reentrant=False
+                )
+            else:
+                x = _run_block(block, x, freq_embed)
+        return x
+
+    def train(self, mode: bool = True) -> HeatStage:
+        """Set the mode and forget the kept decays."""
+        # Writes through ``.data``, as of an EMA that swaps weights around a
+        # validation, leave no trace that the cache could see.
+        self._decay_cache.clear()
+        return super().train(mode)
+
+    def _apply(self, *args, **kwargs) -> HeatStage:
+        # Behind .to(), .half() and the like, which write through ``.data``.
+        self._decay_cache.clear()
+        return super()._apply(*args, **kwargs)
+
+    def _are_constant(self, x: Tensor, sources: list[Tensor]) -> bool:
+        if self.training or any(is_traced(t) for t in (x, *sources)):
+            return False
+        return not (
+            torch.is_grad_enabled() and any(s.requires_grad for s in sources)
+        )
+
+    def _compute_decays(
+        self, x: Tensor, freq_embed: Tensor, dtype: torch.dtype
+    ) -> list[Tensor]:
+        # Once for many images, so in the parameters' own precision. What is
+        # kept must also serve outside of inference mode.
+        autocast = nullcontext()
+        if is_autocast(x):
+            autocast = torch.autocast(x.device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), autocast:
+            freq_embed = _fit_freq_embed(freq_embed, x)
+            return [
+                block.op.compute_decay(freq_embed).to(dtype)
+                for block in self.blocks
+            ]
+
+
+def _fit_freq_embed(freq_embed: Tensor, x: Tensor) -> Tensor:
+    """Interpolate an FVE (H0, W0, C) to features (B, H, W, C)."""
+    size = x.shape[1:3]
+    # Interpolation to the same size is the identity, so a program traced for
+    # symbolic sizes need not know whether they differ.
+    if not is_traced(x) and freq_embed.shape[:2] == size:
+        return freq_embed
+    return resize_freq_embed(freq_embed, size, mode='bicubic')
+
+
+def _run_block(block: HeatBlock, x: Tensor, freq_embed: Tensor) -> Tensor:
+    return block(x, block.op.compute_decay(freq_embed))
+
+
+def _make_downsample(in_dims: int, out_dims: int) -> nn.Sequential:
+    """Halve the resolution: (B, H, W, in_dims) -> (B, H/2, W/2, out_dims)."""
+    return nn.Sequential(
+        ChannelsLastConv2d(in_dims, out_dims, 3, 2, 1, bias=False),
+        nn.LayerNorm(out_dims),
+    )

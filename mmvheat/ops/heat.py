@@ -1,0 +1,146 @@
+r"""Heat conduction in the cosine basis.
+
+Notation, after Wang et al., *Building Vision Models upon Heat Conduction*
+(CVPR 2025, arXiv 2405.16555):
+
+==============  ==========================================================
+B, C            images in the batch, channels
+H, W            rows and columns of the feature map, a plate of H x W cells
+                with insulated borders
+n, m            row and column frequency, 0 <= n < H and 0 <= m < W
+:math:`u_0`     temperature before, (B, H, W, C)
+:math:`u`       temperature after, (B, H, W, C)
+k               thermal diffusivity times time, (H, W, C), k >= 0: the paper
+                predicts one for every frequency and channel
+==============  ==========================================================
+
+The heat equation :math:`\partial u / \partial t = k \nabla^2 u` (the paper's
+first equation) is solved by the frequencies one by one, because the cosines
+are the eigenfunctions of :math:`\nabla^2` on such a plate:
+
+.. math::
+    u = IDCT_{2D}\left(DCT_{2D}(u_0) \, e^{-k(\omega_n^2 + \omega_m^2)}\right),
+    \quad \omega_n = n\pi/H, \; \omega_m = m\pi/W
+
+which is the paper's heat conduction operator without its projections.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .dct import get_dct_basis
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
+    """Let heat spread over every image: :math:`u` from :math:`u_0`.
+
+    Args:
+        x (Tensor): Temperature before, shape (B, H, W, C).
+        k (Tensor): Diffusivity times time of every frequency and channel,
+            shape (H, W, C), non-negative.
+
+    Returns:
+        Tensor: Temperature after, shape (B, H, W, C), see
+        :func:`filter_dct` for its dtype.
+
+    Raises:
+        ValueError: If the shapes of ``x`` and ``k`` do not fit.
+    """
+    if x.dim() != 4 or x.shape[1:] != k.shape:
+        raise ValueError(
+            'conduct_heat expects x of shape (B, H, W, C) and k of shape '
+            f'(H, W, C), but got {tuple(x.shape)} and {tuple(k.shape)}'
+        )
+    return filter_dct(x, heat_decay(k))
+
+
+def heat_decay(k: Tensor) -> Tensor:
+    r"""Compute :math:`e^{-k (\omega_n^2 + \omega_m^2)}`.
+
+    Args:
+        k (Tensor): Diffusivity times time, shape (H, W, C), non-negative.
+
+    Returns:
+        Tensor: Decay of every frequency and channel in [0, 1], shape
+        (H, W, C); 1 at frequency (0, 0). At least single precision.
+    """
+    height, width = k.shape[:2]
+    if k.dtype in _HALF:
+        k = k.float()
+    n = torch.arange(height, device=k.device, dtype=k.dtype)
+    m = torch.arange(width, device=k.device, dtype=k.dtype)
+    rows = (n * math.pi / height).square()
+    columns = (m * math.pi / width).square()
+    return torch.exp(-k * (rows[:, None] + columns)[..., None])
+
+
+def filter_dct(x: Tensor, decay: Tensor) -> Tensor:
+    """Multiply the 2-D cosine spectrum of every image by a heat decay.
+
+    Args:
+        x (Tensor): Images, shape (B, H, W, C).
+        decay (Tensor): Factor of every frequency, shape (H, W, C), 1 at
+            frequency (0, 0).
+
+    Returns:
+        Tensor: Shape (B, H, W, C), in the dtype of ``x``. Under autocast the
+        transforms run in the autocast dtype and the result is in single
+        precision.
+    """
+    dtype = get_compute_dtype(x)
+    if dtype not in _HALF:
+        return _transform(x, decay.to(dtype))
+    # As decay(0, 0) = 1, heat(x) = shift + heat(x - shift) for any constant.
+    # Without the mean, whose coefficient sqrt(H*W)*mean would swamp all
+    # others, half precision keeps its digits.
+    shift = x.mean(dim=(1, 2), keepdim=True, dtype=torch.float32).to(x.dtype)
+    y = _transform((x - shift).to(dtype), decay.to(dtype))
+    return shift.to(torch.float32 if is_autocast(x) else x.dtype) + y
+
+
+def get_compute_dtype(x: Tensor) -> torch.dtype:
+    """Get the dtype a matrix product of ``x`` runs in.
+
+    Args:
+        x (Tensor): A tensor of floating point numbers.
+
+    Returns:
+        torch.dtype: The autocast dtype, where autocast is enabled for the
+        tensor's device and takes its dtype, else the tensor's own.
+    """
+    if is_autocast(x) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
+def is_autocast(x: Tensor) -> bool:
+    """Tell whether autocast is enabled for the device of ``x``."""
+    device = x.device.type
+    # Some devices, such as meta, have no autocast to ask for.
+    return torch.amp.is_autocast_available(
+        device
+    ) and torch.is_autocast_enabled(device)
+
+
+def _transform(x: Tensor, decay: Tensor) -> Tensor:
+    """DCT along H and W, decay, inverse DCT; x (B, H, W, C)."""
+    rows = get_dct_basis(x.shape[1], x)
+    columns = get_dct_basis(x.shape[2], x)
+    x = _apply_rows(rows, x)
+    x = torch.matmul(columns, x) * decay
+    x = torch.matmul(columns.t(), x)
+    return _apply_rows(rows.t(), x)
+
+
+def _apply_rows(matrix: Tensor, x: Tensor) -> Tensor:
+    """Multiply (H, H) and (B, H, W, C) along H: one wide product an image."""
+    batch, height, width, channels = x.shape
+    x = torch.matmul(matrix, x.reshape(batch, height, width * channels))
+    # Through one dimension, so that torch.export can prove for any symbolic
+    # width that W*C divides into W and C.
+    x = x.reshape(-1).reshape(batch * height * width, channels)
+    return x.reshape(batch, height, width, channels)
