@@ -1,0 +1,432 @@
+"""Digit scenes: a small real data set for detection, segmentation and
+classification, made on the spot from what scikit-learn ships.
+
+Handwritten digits are painted on crops of two photographs. The folder reads
+like the data sets researchers know::
+
+    digit_scenes/
+        train/000000.jpg ...  val/000000.jpg ...        scenes, RGB
+        annotations/instances_{train,val}.json          COCO, RLE masks
+        label_maps/{train,val}/000000.png ...           ADE style, digit + 1
+        classification/{train,val}/{0..9}/*.jpg         ImageNet style, 64x64
+        meta.json                                       settings and checksum
+
+Train and val share neither a digit nor a part of a photograph. The same seed
+and library versions give the same bytes.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Dict, Iterator, List, Union
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from .digit_painting import find_box, paint_scene
+
+NAME = 'digit_scenes'
+FORMAT = 1
+"""Raise it when a change of the code changes the bytes it makes."""
+
+Z_RLE = 3
+PACKAGES = ('numpy', 'pillow', 'pycocotools', 'scikit-learn')
+SCENE_SIDES = (28, 80)
+CROP_SIZE, CROP_SIDES = 64, (28, 56)
+VAL_SHARE = 0.2
+PHOTO_CUT = 448
+"""Photo columns left of it are for train, the 192 right of it for val."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One half of the data set and what it may paint with.
+
+    Attributes:
+        name (str): 'train' or 'val'.
+        number (int): 0 or 1.
+        seed (int): Seed of the data set.
+        digits (np.ndarray): (1797, 8, 8) uint8, the whole list of digits.
+        labels (np.ndarray): (1797,) int, what they show.
+        indices (np.ndarray): The digits of this split, sorted.
+        photos (list[np.ndarray]): Its parts of the photos, RGB uint8.
+    """
+
+    name: str
+    number: int
+    seed: int
+    digits: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    photos: List[np.ndarray]
+
+    def generator(self, *key: int) -> np.random.Generator:
+        """Return the generator of one picture.
+
+        Every picture has its own, so that the first scenes of a large set
+        are those of a small one.
+        """
+        return np.random.default_rng([self.seed, self.number, *key])
+
+
+def make_digit_scenes(
+    root: Union[str, Path],
+    *,
+    num_train: int = 1000,
+    num_val: int = 100,
+    size: int = 192,
+    variants: int = 4,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = True,
+) -> bool:
+    """Make the data set in a folder, all of it or nothing.
+
+    Args:
+        root (str | Path): The folder to make.
+        num_train (int): Number of train scenes. Defaults to 1000.
+        num_val (int): Number of val scenes. Defaults to 100.
+        size (int): Height and width of a scene in pixels. Defaults to 192.
+        variants (int): Classification crops painted of every train digit;
+            a val digit has one. Defaults to 4.
+        seed (int): Seed of every random choice. Defaults to 0.
+        force (bool): Make the data set anew where ``root`` already holds
+            one, of whatever settings. Defaults to False.
+        progress (bool): Show a progress bar. Defaults to True.
+
+    Returns:
+        bool: True if the data set was made, False if ``root`` already held
+        it, complete and undamaged.
+
+    Raises:
+        ValueError: If a number is out of range, or if the data set is there
+            but damaged.
+        ImportError: If scikit-learn or pycocotools is missing.
+        FileExistsError: If ``root`` holds digit scenes of other settings, or
+            (even with ``force``) something that is no digit scenes.
+    """
+    root = Path(root).resolve()
+    settings = dict(
+        num_train=num_train,
+        num_val=num_val,
+        size=size,
+        variants=variants,
+        seed=seed,
+    )
+    _check_settings(settings)
+    if _is_there(root, settings, force):
+        return False
+    with _folder_beside(root) as folder:
+        _write_data_set(folder, settings, progress)
+        _replace(root, folder)
+    return True
+
+
+def verify_digit_scenes(root: Union[str, Path]) -> Dict[str, Any]:
+    """Compare a data set with the checksum written when it was made.
+
+    Returns:
+        dict: The content of its ``meta.json``.
+
+    Raises:
+        FileNotFoundError: If ``root`` holds no digit scenes.
+        ValueError: If a file was changed, added or removed since.
+    """
+    meta = _read_meta(Path(root))
+    if _sum_files(Path(root)) != meta['sha256']:
+        raise ValueError(
+            f"The digit scenes in '{root}' are damaged: their files differ "
+            'from the checksum in meta.json. Make them anew with --force.'
+        )
+    return meta
+
+
+def check_digit_scenes(
+    root: Union[str, Path], progress: bool = True
+) -> Dict[str, Any]:
+    """Verify a data set, and that its settings give the same bytes again.
+
+    It is made a second time beside ``root`` and removed again.
+
+    Returns:
+        dict: The content of its ``meta.json``.
+
+    Raises:
+        FileNotFoundError: If ``root`` holds no digit scenes.
+        ValueError: If the data set is damaged or comes out different.
+        ImportError: If scikit-learn or pycocotools is missing.
+    """
+    root = Path(root).resolve()
+    meta = verify_digit_scenes(root)
+    with _folder_beside(root) as folder:
+        again = _write_data_set(folder, meta['settings'], progress)
+    if again['sha256'] != meta['sha256']:
+        raise ValueError(
+            f"The settings of '{root}' give other bytes now: made with "
+            f'{_phrase(meta["versions"])}, today {_phrase(again["versions"])}.'
+        )
+    return meta
+
+
+def _check_settings(settings: Dict[str, int]) -> None:
+    least = dict(num_train=1, num_val=1, size=128, variants=1, seed=0)
+    for name, value in settings.items():
+        if not isinstance(value, int) or value < least[name]:
+            raise ValueError(
+                f'{name} must be an integer of at least {least[name]}, '
+                f'got {value!r}.'
+            )
+
+
+def _is_there(root: Path, settings: Dict[str, int], force: bool) -> bool:
+    """Tell whether ``root`` holds what is asked for; raise if it is in use."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    try:
+        meta = _read_meta(root)
+    except FileNotFoundError:
+        raise FileExistsError(
+            f"'{root}' exists and holds no digit scenes. Choose another "
+            'folder or remove it yourself.'
+        ) from None
+    if force:
+        return False
+    asked, found = dict(settings, format=FORMAT), meta['settings']
+    if asked != dict(found, format=meta['format']):
+        raise FileExistsError(
+            f"'{root}' holds digit scenes of other settings "
+            f'({_phrase(found)}, format {meta["format"]}); asked for '
+            f'{_phrase(settings)}, format {FORMAT}. Choose another folder '
+            'or replace them with --force.'
+        )
+    verify_digit_scenes(root)
+    return True
+
+
+def _write_data_set(
+    folder: Path, settings: Dict[str, int], progress: bool
+) -> Dict[str, Any]:
+    """Write every file into an empty folder and return the meta."""
+    train, val = _load_splits(settings['seed'])
+    plan = [
+        (train, settings['num_train'], settings['variants']),
+        (val, settings['num_val'], 1),
+    ]
+    counts = {}
+    total = sum(n + len(split.indices) * v for split, n, v in plan)
+    with tqdm(
+        total=total, desc='digit scenes', unit='image', disable=not progress
+    ) as bar:
+        for split, num_scenes, variants in plan:
+            instances = _write_scenes(
+                folder, split, num_scenes, settings['size'], bar
+            )
+            crops = _write_crops(folder, split, variants, bar)
+            counts[split.name] = dict(
+                scenes=num_scenes,
+                instances=instances,
+                digits=len(split.indices),
+                crops=crops,
+            )
+    meta = dict(
+        name=NAME,
+        format=FORMAT,
+        settings=settings,
+        counts=counts,
+        versions={name: metadata.version(name) for name in PACKAGES},
+        sha256=_sum_files(folder),
+    )
+    text = json.dumps(meta, indent=2, sort_keys=True) + '\n'
+    (folder / 'meta.json').write_text(text)
+    return meta
+
+
+def _load_splits(seed: int) -> List[Split]:
+    """Share the digits out class by class and cut the photos in two."""
+    sources = _import('sklearn.datasets', 'scikit-learn')
+    digits, labels = sources.load_digits(return_X_y=True)
+    digits = (digits.reshape(-1, 8, 8) * 255 / 16).round().astype(np.uint8)
+    photos = sources.load_sample_images().images
+    rng = np.random.default_rng(seed)
+    shares = ([], [])
+    for digit in range(10):
+        order = rng.permutation(np.flatnonzero(labels == digit))
+        cut = round(len(order) * VAL_SHARE)
+        shares[0].extend(order[cut:])
+        shares[1].extend(order[:cut])
+    cuts = (np.s_[:, :PHOTO_CUT], np.s_[:, PHOTO_CUT:])
+    return [
+        Split(
+            name=name,
+            number=number,
+            seed=seed,
+            digits=digits,
+            labels=labels,
+            indices=np.sort(shares[number]),
+            photos=[photo[cuts[number]] for photo in photos],
+        )
+        for number, name in enumerate(('train', 'val'))
+    ]
+
+
+def _write_scenes(
+    folder: Path, split: Split, num_scenes: int, size: int, bar: tqdm
+) -> int:
+    """Write scenes, label maps and the COCO file; return the instances."""
+    coco = _import('pycocotools.mask', 'pycocotools')
+    image_dir = _make_folder(folder / split.name)
+    map_dir = _make_folder(folder / 'label_maps' / split.name)
+    images, annotations = [], []
+    for number in range(num_scenes):
+        rng = split.generator(0, number)
+        indices = rng.choice(split.indices, rng.integers(2, 6), replace=False)
+        picture, painted = paint_scene(
+            rng, split.photos, split.digits, indices, size, SCENE_SIDES
+        )
+        label_map = np.zeros((size, size), np.uint8)
+        for index, mask in painted:
+            category = int(split.labels[index]) + 1
+            label_map[mask] = category
+            y, x, h, w = find_box(mask)
+            rle = coco.encode(np.asfortranarray(mask, np.uint8))
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=number,
+                    category_id=category,
+                    bbox=[x, y, w, h],
+                    area=int(mask.sum()),
+                    iscrowd=0,
+                    segmentation=dict(
+                        size=[size, size], counts=rle['counts'].decode()
+                    ),
+                    digit_index=index,
+                )
+            )
+        name = f'{number:06d}'
+        _write_jpeg(image_dir / f'{name}.jpg', picture)
+        # run-length coding: the same bytes from every build of zlib
+        Image.fromarray(label_map).save(
+            map_dir / f'{name}.png', compress_type=Z_RLE
+        )
+        images.append(
+            dict(
+                id=number, file_name=f'{name}.jpg', height=size, width=size
+            )
+        )
+        bar.update()
+    content = dict(
+        info=dict(description=f'Digit scenes, {split.name}'),
+        images=images,
+        annotations=annotations,
+        categories=[dict(id=d + 1, name=str(d)) for d in range(10)],
+    )
+    _make_folder(folder / 'annotations').joinpath(
+        f'instances_{split.name}.json'
+    ).write_text(json.dumps(content, sort_keys=True) + '\n')
+    return len(annotations)
+
+
+def _write_crops(
+    folder: Path, split: Split, variants: int, bar: tqdm
+) -> int:
+    """Write one crop per digit and variant; return how many."""
+    root = folder / 'classification' / split.name
+    for digit in range(10):
+        _make_folder(root / str(digit))
+    for index in split.indices:
+        for variant in range(variants):
+            picture, _ = paint_scene(
+                split.generator(1, index, variant),
+                split.photos,
+                split.digits,
+                [index],
+                CROP_SIZE,
+                CROP_SIDES,
+            )
+            name = f'{index:04d}_{variant}.jpg'
+            _write_jpeg(root / str(split.labels[index]) / name, picture)
+            bar.update()
+    return len(split.indices) * variants
+
+
+def _write_jpeg(path: Path, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(path, quality=95, subsampling=0)
+
+
+def _make_folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _read_meta(root: Path) -> Dict[str, Any]:
+    keys = {'name', 'format', 'settings', 'counts', 'versions', 'sha256'}
+    try:
+        meta = json.loads((root / 'meta.json').read_text())
+        is_ours = keys <= set(meta) and meta['name'] == NAME
+    except (OSError, ValueError, TypeError):
+        is_ours = False
+    if not is_ours:
+        raise FileNotFoundError(
+            f"'{root}' holds no digit scenes (no meta.json of theirs). Make "
+            'them with tools/dataset_converters/digit_scenes.py.'
+        )
+    return meta
+
+
+def _sum_files(root: Path) -> str:
+    """Return one SHA-256 over the path and content of all files but meta."""
+    total = hashlib.sha256()
+    files = {
+        path.relative_to(root).as_posix(): path
+        for path in root.rglob('*')
+        if path.is_file()
+    }
+    files.pop('meta.json', None)
+    for name in sorted(files):
+        digest = hashlib.sha256(files[name].read_bytes()).hexdigest()
+        total.update(f'{digest}  {name}\n'.encode())
+    return total.hexdigest()
+
+
+@contextmanager
+def _folder_beside(root: Path) -> Iterator[Path]:
+    """Lend an empty folder on the file system of ``root``; remove it after."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    folder = root.parent / f'.{root.name}.{os.getpid()}'
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(root: Path, folder: Path) -> None:
+    """Move ``folder`` to ``root``; what was there goes last."""
+    old = folder.with_name(folder.name + '.old')
+    if root.exists():
+        root.rename(old)
+    folder.rename(root)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _import(module: str, package: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f'Making the digit scenes needs {package}, which does not import '
+            f'({error}). Run: pip install {package}'
+        ) from error
+
+
+def _phrase(values: Dict[str, Any]) -> str:
+    return ', '.join(f'{name} {value}' for name, value in values.items())
