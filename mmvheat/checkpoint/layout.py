@@ -1,0 +1,251 @@
+"""What a vHeat checkpoint holds, whatever its layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .architecture import (
+    BackboneInfo,
+    describe_backbone,
+    is_backbone_key,
+)
+from .reader import CheckpointError, read_file
+
+WEIGHTS = ('model', 'state_dict')
+AVERAGED_WEIGHTS = ('model_ema', 'ema_state_dict')
+
+
+@dataclass
+class Checkpoint:
+    """A vHeat checkpoint.
+
+    Attributes:
+        source (str): The file.
+        layout (str): Key the weights were under, or 'bare'.
+        prefix (str): Prefix of the backbone's keys, '' or 'backbone.'.
+        state_dict (dict[str, Tensor]): Tensors; keys have no 'module.'.
+        backbone (BackboneInfo): The architecture.
+        task (str): 'cls', 'det', 'seg' or 'backbone'.
+        num_classes (int, optional): Classes of the head.
+        post_norm (bool, optional): As the config in the file says; names
+            and shapes do not tell.
+        has_ema (bool): Whether the file holds averaged weights.
+        epoch (int, optional): As the file says.
+        accuracy (float, optional): As the file says, in percent.
+        meta (dict): All else that is not tensors, as plain values.
+    """
+
+    source: str
+    layout: str
+    prefix: str
+    state_dict: dict[str, Tensor]
+    backbone: BackboneInfo
+    task: str
+    num_classes: int | None = None
+    post_norm: bool | None = None
+    has_ema: bool = False
+    epoch: int | None = None
+    accuracy: float | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def backbone_state(self) -> dict[str, Tensor]:
+        """Get the backbone's tensors under their official names.
+
+        The output norm of a classifier belongs to its head, under
+        mmpretrain's names too.
+        """
+        return {
+            key[len(self.prefix) :]: value
+            for key, value in self.state_dict.items()
+            if is_backbone_key(key, self.prefix)
+            and not (self.task == 'cls' and '.outnorm' in f'.{key}')
+        }
+
+
+def read_checkpoint(
+    path: str | os.PathLike, *, ema: bool = False
+) -> Checkpoint:
+    """Read a vHeat checkpoint of any layout.
+
+    Args:
+        path (str | os.PathLike): A file of ``torch.save`` or safetensors.
+        ema (bool): Take the averaged weights. Defaults to False.
+
+    Returns:
+        Checkpoint: Weights and what the file says of itself.
+
+    Raises:
+        CheckpointError: If it cannot be read or is not vHeat.
+    """
+    return parse_checkpoint(read_file(path), os.fspath(path), ema=ema)
+
+
+def parse_checkpoint(
+    content: Any, source: str, *, ema: bool = False
+) -> Checkpoint:
+    """Find the weights in the content of a file, see `read_checkpoint`."""
+    layout, weights, has_ema = _find_weights(content, source, ema)
+    state_dict = strip_wrappers(weights)
+    prefix = find_prefix(state_dict)
+    if prefix is None:
+        raise CheckpointError(
+            f'{source} is not a vHeat checkpoint: it has no '
+            f'patch_embed.conv1.weight and freq_embed.0, but keys such as '
+            f'{", ".join(list(state_dict)[:3])}'
+        )
+    shapes = {
+        key[len(prefix) :]: tuple(value.shape)
+        for key, value in state_dict.items()
+        if is_backbone_key(key, prefix)
+    }
+    backbone = describe_backbone(shapes, source)
+    said = (
+        {}
+        if layout == 'bare'
+        else {
+            key: _to_plain(value)
+            for key, value in content.items()
+            if key not in WEIGHTS + AVERAGED_WEIGHTS + ('optimizer',)
+        }
+    )
+    meta = said.get('meta') if isinstance(said.get('meta'), dict) else {}
+    task, num_classes = _find_task(state_dict)
+    return Checkpoint(
+        source=source,
+        layout=layout,
+        prefix=prefix,
+        state_dict=state_dict,
+        backbone=backbone,
+        task=task,
+        num_classes=num_classes,
+        post_norm=_find_post_norm(said),
+        has_ema=has_ema,
+        epoch=said.get('epoch', meta.get('epoch')),
+        accuracy=said.get('max_accuracy_ema' if ema else 'max_accuracy'),
+        meta=said,
+    )
+
+
+def strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Keep the tensors, without the prefixes of DDP and of EMA."""
+    tensors = {k: v for k, v in weights.items() if isinstance(v, Tensor)}
+    while any(key.startswith('module.') for key in tensors):
+        # An averaged model counts its updates beside the wrapped module.
+        tensors = {
+            key[len('module.') :]: value
+            for key, value in tensors.items()
+            if key.startswith('module.')
+        }
+    return {
+        key: value.data if isinstance(value, torch.nn.Parameter) else value
+        for key, value in tensors.items()
+    }
+
+
+def find_prefix(state_dict: Mapping[str, Any]) -> str | None:
+    """Find the prefix of the backbone's keys; None if it is not vHeat."""
+    for prefix in ('', 'backbone.'):
+        names = ('patch_embed.conv1.weight', 'freq_embed.0')
+        if all(prefix + name in state_dict for name in names):
+            return prefix
+    return None
+
+
+def find_nonfinite(state_dict: Mapping[str, Tensor]) -> list[str]:
+    """List the tensors that hold NaN or infinity."""
+    return [
+        key
+        for key, value in state_dict.items()
+        if value.is_floating_point() and not bool(value.isfinite().all())
+    ]
+
+
+def _find_weights(
+    content: Any, source: str, ema: bool
+) -> tuple[str, Mapping[str, Any], bool]:
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(
+            f'{source} holds {_name_type(content)}, but a dict of weights is '
+            'expected'
+        )
+    here = [k for k in WEIGHTS if _is_state_dict(content.get(k))]
+    averaged = [k for k in AVERAGED_WEIGHTS if _is_state_dict(content.get(k))]
+    # mmengine's EMA hook stores the averaged weights as ``state_dict`` and
+    # those of the optimizer as ``ema_state_dict``.
+    if 'ema_state_dict' in averaged and 'state_dict' in here:
+        return 'state_dict', content['state_dict'], True
+    if ema and not averaged:
+        raise CheckpointError(
+            f'{source} has no averaged (EMA) weights: its keys are '
+            f'{", ".join(map(str, list(content)[:8]))}'
+        )
+    choices = averaged + here if ema else here + averaged
+    if choices:
+        return choices[0], content[choices[0]], bool(averaged)
+    if _is_state_dict(content):
+        return 'bare', content, False
+    raise CheckpointError(
+        f'{source} has no weights: its keys are '
+        f'{", ".join(map(str, list(content)[:8]))}, but one of '
+        f'{", ".join(WEIGHTS + AVERAGED_WEIGHTS)} is expected'
+    )
+
+
+def _is_state_dict(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(key, str) for key in value)
+        and any(isinstance(item, Tensor) for item in value.values())
+    )
+
+
+def _find_task(state_dict: Mapping[str, Tensor]) -> tuple[str, int | None]:
+    heads = (
+        ('cls', 'classifier.3.weight', 0),
+        ('cls', 'head.fc.weight', 0),
+        ('det', 'roi_head.bbox_head.fc_cls.weight', -1),  # and background
+        ('seg', 'decode_head.conv_seg.weight', 0),
+    )
+    for task, key, surplus in heads:
+        if key in state_dict:
+            return task, len(state_dict[key]) + surplus
+    roots = {key.split('.')[0] for key in state_dict}
+    if 'decode_head' in roots:
+        return 'seg', None
+    if roots & {'neck', 'rpn_head', 'roi_head', 'bbox_head'}:
+        return 'det', None
+    return 'backbone', None
+
+
+def _find_post_norm(meta: Mapping[str, Any]) -> bool | None:
+    """Find in the config of an official file whether blocks are post-norm."""
+    node: Any = meta.get('config')
+    for key in ('MODEL', 'VHEAT', 'POST_NORM'):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node if isinstance(node, bool) else None
+
+
+def _to_plain(value: Any) -> Any:
+    """Turn what was read into plain dicts and lists without tensors."""
+    if isinstance(value, dict):
+        return {
+            key: _to_plain(item)
+            for key, item in value.items()
+            if not isinstance(item, Tensor)
+        }
+    if isinstance(value, (list, tuple)):
+        items = [_to_plain(v) for v in value if not isinstance(v, Tensor)]
+        return type(value)(items) if type(value) in (list, tuple) else items
+    return value.item() if hasattr(value, 'item') else value
+
+
+def _name_type(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f'a tensor of shape {tuple(value.shape)}'
+    return f'a {type(value).__name__}'

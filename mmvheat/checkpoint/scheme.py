@@ -1,0 +1,140 @@
+"""Safe file reading for everything in mmengine that loads a checkpoint.
+
+``load_from``, ``--resume``, ``init_detector``, ``init_model`` and
+``init_cfg`` all go through mmengine's ``CheckpointLoader``, whose readers of
+local files and of URLs are replaced here. Those of torch >= 2.6 refuse what
+mmengine itself saves, or run whatever code a downloaded file holds.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, get_local_rank
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
+
+from .architecture import is_backbone_key
+from .converter import HEAD_NAMES
+from .layout import (
+    AVERAGED_WEIGHTS,
+    WEIGHTS,
+    find_prefix,
+    strip_wrappers,
+)
+from .reader import CheckpointError, check_file, read_file
+
+
+def register_safe_loader() -> None:
+    """Make mmengine read local files and URLs by this package's reader."""
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    CheckpointLoader.register_scheme(
+        ['http://', 'https://'], load_from_http, force=True
+    )
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """Read a local file for mmengine, see :func:`to_mmengine_layout`."""
+    return to_mmengine_layout(read_file(filename, map_location or 'cpu'))
+
+
+def load_from_http(
+    filename: str, map_location: Any = None, model_dir: str | None = None
+) -> Any:
+    """Download a file once per machine and read it for mmengine."""
+    path = download(filename, model_dir)
+    return to_mmengine_layout(read_file(path, map_location or 'cpu'))
+
+
+def load_content(source: str) -> Any:
+    """Read the content of a file, URL or another scheme of mmengine."""
+    if source.startswith(('http://', 'https://')):
+        return read_file(download(source))
+    if '://' in source:
+        return CheckpointLoader.load_checkpoint(source, 'cpu')
+    return read_file(source)
+
+
+def download(url: str, model_dir: str | None = None) -> Path:
+    """Download a file into the cache of ``torch.hub``, unless it is there.
+
+    Args:
+        url (str): The address.
+        model_dir (str, optional): Another cache folder. Defaults to None.
+
+    Returns:
+        Path: The local file.
+
+    Raises:
+        CheckpointError: If the download fails or gives no checkpoint; the
+            cache is left without it.
+    """
+    folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
+    path = folder / os.path.basename(urlparse(url).path)
+    try:
+        if get_local_rank() == 0 and not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _fetch(url, path)
+    finally:
+        barrier()
+    return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    try:
+        torch.hub.download_url_to_file(url, str(path))
+        check_file(path)
+    except OSError as error:
+        raise CheckpointError(
+            f'cannot download {url} to {path}: {error}; download it by hand '
+            'and give the path of the file'
+        ) from None
+    except CheckpointError as error:
+        path.unlink()
+        raise CheckpointError(f'{error} (from {url})') from None
+
+
+def to_mmengine_layout(content: Any) -> Any:
+    """Give a vHeat file without mmengine's layout that layout.
+
+    Official files have their weights under ``'model'``, without the prefix
+    ``'backbone.'``; mmengine would find nothing in them. All other content is
+    returned as it is.
+
+    Args:
+        content (Any): The content of a file.
+
+    Returns:
+        Any: ``dict(state_dict=..., meta=...)`` with the names of a whole
+        model, or ``content`` itself.
+    """
+    if not isinstance(content, dict):
+        return content
+    for key in ('state_dict', *WEIGHTS, *AVERAGED_WEIGHTS):
+        if isinstance(content.get(key), dict):
+            weights = content[key]
+            break
+    else:
+        weights = content
+    state_dict = strip_wrappers(weights)
+    prefix = find_prefix(state_dict)
+    if prefix is None or (prefix and weights is content.get('state_dict')):
+        return content
+    meta = content.get('meta')
+    return dict(
+        state_dict=state_dict if prefix else _prefix_keys(state_dict),
+        meta=meta if isinstance(meta, dict) else {},
+    )
+
+
+def _prefix_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        f'backbone.{key}'
+        if is_backbone_key(key)
+        else HEAD_NAMES.get(key, key): value
+        for key, value in state_dict.items()
+    }

@@ -1,0 +1,213 @@
+"""An interrupted run continues from its newest whole checkpoint."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mmvheat.checkpoint import CheckpointError, find_complete_checkpoint
+from mmvheat.checkpoint.resume_hook import _restart_workers
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    """Three checkpoints, of which mmengine names the last."""
+    for epoch in (2, 9, 10):
+        torch.save({'state_dict': {}}, tmp_path / f'epoch_{epoch}.pth')
+    name_last(tmp_path, tmp_path / 'epoch_10.pth')
+    return tmp_path
+
+
+def name_last(work_dir, path):
+    (work_dir / 'last_checkpoint').write_text(str(path))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def find(work_dir):
+    found = find_complete_checkpoint(work_dir)
+    return found and Path(found).name
+
+
+def test_named_checkpoint_comes_first(work_dir):
+    name_last(work_dir, work_dir / 'epoch_9.pth')
+    assert find(work_dir) == 'epoch_9.pth'
+
+
+def test_truncated_checkpoint_is_passed_over(work_dir):
+    truncate(work_dir / 'epoch_10.pth')
+    assert find(work_dir) == 'epoch_9.pth'
+    (work_dir / 'epoch_9.pth').write_bytes(b'')
+    assert find(work_dir) == 'epoch_2.pth'
+
+
+def test_all_damaged_is_an_error(work_dir):
+    for path in work_dir.glob('*.pth'):
+        truncate(path)
+    with pytest.raises(CheckpointError, match='no complete checkpoint') as e:
+        find(work_dir)
+    assert '\n' not in str(e.value)
+
+
+def test_fresh_folder_has_nothing_to_resume(tmp_path):
+    assert find(tmp_path) is None
+    assert find(tmp_path / 'none') is None
+
+
+def test_removed_or_missing_pointer(work_dir):
+    (work_dir / 'last_checkpoint').unlink()
+    assert find(work_dir) == 'epoch_10.pth'
+    name_last(work_dir, work_dir / 'epoch_11.pth')
+    assert find(work_dir) == 'epoch_10.pth'
+
+
+def test_moved_folder(work_dir, tmp_path):
+    name_last(work_dir, '/gone/epoch_9.pth')
+    assert find(work_dir) == 'epoch_9.pth'
+
+
+def test_iterations_and_an_interrupted_state(tmp_path):
+    for i, name in enumerate(('iter_900', 'iter_1000', 'interrupted')):
+        torch.save({'state_dict': {}}, tmp_path / f'{name}.pth')
+        os.utime(tmp_path / f'{name}.pth', (i, i))
+    name_last(tmp_path, tmp_path / 'iter_1000.pth')
+    assert find(tmp_path) == 'interrupted.pth'
+    os.utime(tmp_path / 'interrupted.pth', (0, 0))
+    assert find(tmp_path) == 'iter_1000.pth'
+    truncate(tmp_path / 'iter_1000.pth')
+    assert find(tmp_path) == 'iter_900.pth'
+
+
+class Noise(Dataset):
+    """One random number of the worker per item."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return np.random.rand()
+
+
+def draw_epoch(loader, epoch):
+    _restart_workers(loader, epoch)
+    return torch.cat(list(loader)).tolist()
+
+
+def test_data_workers_start_each_epoch_alike_in_any_process():
+    def make():
+        return DataLoader(
+            Noise(),
+            batch_size=2,
+            num_workers=1,
+            persistent_workers=True,
+            worker_init_fn=lambda worker: torch.manual_seed(worker),
+        )
+
+    loader = make()
+    first, second = draw_epoch(loader, 0), draw_epoch(loader, 1)
+    assert first != second
+    assert draw_epoch(make(), 1) == second
+
+
+CONFIG = """
+_base_ = ['mmpretrain::_base_/default_runtime.py']
+custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
+train_dataloader = dict(
+    batch_size=8, num_workers=1, persistent_workers=True,
+    dataset=dict(type='CustomDataset', data_root={data!r}, pipeline=[
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomCrop', crop_size=32, padding=4),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackInputs')]),
+    sampler=dict(type='DefaultSampler', shuffle=True))
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(num_classes=2, mean=[127] * 3, std=[60] * 3),
+    backbone=dict(
+        type='vHeat', img_size=32, out_indices=(3,), drop_path_rate=0.5,
+        arch=dict(embed_dims=8, depths=(1, 1, 2, 1), post_norm=False,
+                  layer_scale=None)),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=64))
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3))
+param_scheduler = dict(type='MultiStepLR', milestones=[2])
+train_cfg = dict(by_epoch=True, max_epochs=4)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
+randomness = dict(seed=0)
+"""
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Start tools/train.py; whatever still runs is killed in the end."""
+    processes = []
+
+    def train(config, name, *args):
+        process = subprocess.Popen(
+            [sys.executable, 'tools/train.py', config]
+            + ['--work-dir', tmp_path / name, *args],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield train
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=80)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.mark.slow
+def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path, train
+):
+    pytest.importorskip('mmpretrain')
+    rng = np.random.default_rng(0)
+    for name in ('a', 'b'):
+        (tmp_path / 'data' / name).mkdir(parents=True)
+        for i in range(64):
+            image = rng.integers(0, 255, (32, 32, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / 'data' / name / f'{i}.png'), image)
+    config = tmp_path / 'config.py'
+    config.write_text(CONFIG.format(data=str(tmp_path / 'data')))
+
+    finish(train(config, 'whole'))
+    killed = train(config, 'killed')
+    for line in killed.stdout:
+        if 'Epoch(train) [3]' in line:  # epoch 2 is saved, 3 has begun
+            break
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / 'killed' / 'epoch_3.pth').exists()
+
+    output = finish(train(config, 'killed', '--resume'))
+    assert 'resumed epoch: 2' in output
+    final = [
+        torch.load(tmp_path / name / 'epoch_4.pth', weights_only=False)
+        for name in ('whole', 'killed')
+    ]
+    for key in ('state_dict', 'optimizer'):
+        states = [content[key] for content in final]
+        torch.testing.assert_close(*states, rtol=0, atol=0)
