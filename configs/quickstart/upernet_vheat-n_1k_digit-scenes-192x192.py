@@ -15,7 +15,7 @@ _base_ = [
 ]
 custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
 
-# --- data -------------------------------------------------------------------
+# --- data -----------------------------------------------------------------
 dataset_type = 'BaseSegDataset'
 data_root = 'data/digit_scenes/'
 metainfo = dict(
@@ -96,7 +96,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-# --- model: vHeat 32-64-128-256, heads of 64 channels -------------------------
+# --- model: vHeat 32-64-128-256, heads of 64 channels ---------------------
 norm_cfg = dict(type='BN')
 data_preprocessor = dict(size=(192, 192))
 model = dict(
@@ -129,16 +129,14 @@ model = dict(
     ),
 )
 
-# --- schedule: 1000 iterations, AdamW 1e-3, warm-up, poly ---------------------
+# --- schedule: 1000 iterations, AdamW 1e-3, warm-up, poly -----------------
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100
-    ),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
         type='PolyLR',
         eta_min=0.0,

@@ -4,12 +4,15 @@ Every step works on integers (Pillow resizes 8-bit images in fixed point), so
 a picture does not depend on the processor that painted it.
 """
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-INK_LEVEL = 112
+INK_LEVEL = 136
 """Grey level (0 to 255) of an upscaled digit where its ink begins."""
 
 EDGE_GAIN = 2
@@ -42,8 +45,8 @@ def paint_scene(
     digits: np.ndarray,
     indices: Sequence[int],
     size: int,
-    side_range: Tuple[int, int],
-) -> Tuple[np.ndarray, List[PaintedDigit]]:
+    side_range: tuple[int, int],
+) -> tuple[np.ndarray, list[PaintedDigit]]:
     """Paint digits on a random photo crop, their boxes apart.
 
     Args:
@@ -53,12 +56,12 @@ def paint_scene(
         digits (np.ndarray): (N, 8, 8) uint8, ink bright on black.
         indices (Sequence[int]): Which of the N digits to paint.
         size (int): Height and width of the picture in pixels.
-        side_range (Tuple[int, int]): Smallest and largest side in pixels an
+        side_range (tuple[int, int]): Smallest and largest side in pixels an
             8x8 digit is scaled to. A digit that finds no room shrinks
             towards the smallest.
 
     Returns:
-        Tuple[np.ndarray, List[PaintedDigit]]: The picture, (size, size, 3)
+        tuple[np.ndarray, list[PaintedDigit]]: The picture, (size, size, 3)
         uint8 RGB, and one painted digit for each of ``indices``.
     """
     while True:  # a crop without room or contrast is drawn anew
@@ -113,7 +116,7 @@ def upscale_digit(digit: np.ndarray, side: int) -> np.ndarray:
     return alpha[y : y + h, x : x + w].astype(np.uint8)
 
 
-def find_box(mask: np.ndarray) -> Tuple[int, int, int, int]:
+def find_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     """Return (y, x, height, width) of the true pixels of an (H, W) mask."""
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (
@@ -129,8 +132,8 @@ def _paint_digit(
     canvas: np.ndarray,
     taken: np.ndarray,
     digit: np.ndarray,
-    side_range: Tuple[int, int],
-) -> Optional[np.ndarray]:
+    side_range: tuple[int, int],
+) -> np.ndarray | None:
     """Paint one digit into ``canvas`` and block its box in ``taken``.
 
     Returns its mask (H, W) bool, or None where no place was found.
@@ -146,9 +149,10 @@ def _paint_digit(
         for _ in range(8):
             y = int(rng.integers(GAP, height - h - GAP + 1))
             x = int(rng.integers(GAP, width - w - GAP + 1))
-            free = not taken[y - GAP : y + h + GAP, x - GAP : x + w + GAP].any()
+            if taken[y - GAP : y + h + GAP, x - GAP : x + w + GAP].any():
+                continue
             place = np.s_[y : y + h, x : x + w]
-            ink = _choose_ink(rng, canvas[place], alpha > 127) if free else None
+            ink = _choose_ink(rng, canvas[place], alpha > 127)
             if ink is None:
                 continue
             opacity = alpha.astype(int) * rng.integers(218, 256) // 255
@@ -162,7 +166,7 @@ def _paint_digit(
 
 def _choose_ink(
     rng: np.random.Generator, below: np.ndarray, stroke: np.ndarray
-) -> Optional[np.ndarray]:
+) -> np.ndarray | None:
     """Draw an RGB colour brighter than the photo under a stroke."""
     high = np.percentile(_luma(below)[stroke], 90)
     for _ in range(20):

@@ -15,17 +15,20 @@ Train and val share neither a digit nor a part of a photograph. The same seed
 and library versions give the same bytes.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Iterator, List, Union
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -37,13 +40,15 @@ NAME = 'digit_scenes'
 FORMAT = 1
 """Raise it when a change of the code changes the bytes it makes."""
 
-Z_RLE = 3
 PACKAGES = ('numpy', 'pillow', 'pycocotools', 'scikit-learn')
 SCENE_SIDES = (28, 80)
-CROP_SIZE, CROP_SIDES = 64, (28, 56)
+CROP_SIZE, CROP_SIDES = 64, (44, 56)
 VAL_SHARE = 0.2
-PHOTO_CUT = 448
-"""Photo columns left of it are for train, the 192 right of it for val."""
+PHOTO_CUT = 192
+"""Photo columns left of it are for val, the 448 right of it for train."""
+
+Z_RLE = 3
+"""zlib's run-length strategy; every build of zlib writes the same with it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Split:
     digits: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
-    photos: List[np.ndarray]
+    photos: list[np.ndarray]
 
     def generator(self, *key: int) -> np.random.Generator:
         """Return the generator of one picture.
@@ -78,7 +83,7 @@ class Split:
 
 
 def make_digit_scenes(
-    root: Union[str, Path],
+    root: str | Path,
     *,
     num_train: int = 1000,
     num_val: int = 100,
@@ -130,7 +135,7 @@ def make_digit_scenes(
     return True
 
 
-def verify_digit_scenes(root: Union[str, Path]) -> Dict[str, Any]:
+def verify_digit_scenes(root: str | Path) -> dict[str, Any]:
     """Compare a data set with the checksum written when it was made.
 
     Returns:
@@ -150,8 +155,8 @@ def verify_digit_scenes(root: Union[str, Path]) -> Dict[str, Any]:
 
 
 def check_digit_scenes(
-    root: Union[str, Path], progress: bool = True
-) -> Dict[str, Any]:
+    root: str | Path, progress: bool = True
+) -> dict[str, Any]:
     """Verify a data set, and that its settings give the same bytes again.
 
     It is made a second time beside ``root`` and removed again.
@@ -176,7 +181,7 @@ def check_digit_scenes(
     return meta
 
 
-def _check_settings(settings: Dict[str, int]) -> None:
+def _check_settings(settings: dict[str, int]) -> None:
     least = dict(num_train=1, num_val=1, size=128, variants=1, seed=0)
     for name, value in settings.items():
         if not isinstance(value, int) or value < least[name]:
@@ -186,7 +191,7 @@ def _check_settings(settings: Dict[str, int]) -> None:
             )
 
 
-def _is_there(root: Path, settings: Dict[str, int], force: bool) -> bool:
+def _is_there(root: Path, settings: dict[str, int], force: bool) -> bool:
     """Tell whether ``root`` holds what is asked for; raise if it is in use."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
@@ -212,8 +217,8 @@ def _is_there(root: Path, settings: Dict[str, int], force: bool) -> bool:
 
 
 def _write_data_set(
-    folder: Path, settings: Dict[str, int], progress: bool
-) -> Dict[str, Any]:
+    folder: Path, settings: dict[str, int], progress: bool
+) -> dict[str, Any]:
     """Write every file into an empty folder and return the meta."""
     train, val = _load_splits(settings['seed'])
     plan = [
@@ -223,7 +228,11 @@ def _write_data_set(
     counts = {}
     total = sum(n + len(split.indices) * v for split, n, v in plan)
     with tqdm(
-        total=total, desc='digit scenes', unit='image', disable=not progress
+        total=total,
+        desc='digit scenes',
+        unit='image',
+        disable=not progress,
+        mininterval=0.5,
     ) as bar:
         for split, num_scenes, variants in plan:
             instances = _write_scenes(
@@ -249,7 +258,7 @@ def _write_data_set(
     return meta
 
 
-def _load_splits(seed: int) -> List[Split]:
+def _load_splits(seed: int) -> list[Split]:
     """Share the digits out class by class and cut the photos in two."""
     sources = _import('sklearn.datasets', 'scikit-learn')
     digits, labels = sources.load_digits(return_X_y=True)
@@ -262,7 +271,7 @@ def _load_splits(seed: int) -> List[Split]:
         cut = round(len(order) * VAL_SHARE)
         shares[0].extend(order[cut:])
         shares[1].extend(order[:cut])
-    cuts = (np.s_[:, :PHOTO_CUT], np.s_[:, PHOTO_CUT:])
+    cuts = (np.s_[:, PHOTO_CUT:], np.s_[:, :PHOTO_CUT])
     return [
         Split(
             name=name,
@@ -313,14 +322,11 @@ def _write_scenes(
             )
         name = f'{number:06d}'
         _write_jpeg(image_dir / f'{name}.jpg', picture)
-        # run-length coding: the same bytes from every build of zlib
         Image.fromarray(label_map).save(
             map_dir / f'{name}.png', compress_type=Z_RLE
         )
         images.append(
-            dict(
-                id=number, file_name=f'{name}.jpg', height=size, width=size
-            )
+            dict(id=number, file_name=f'{name}.jpg', height=size, width=size)
         )
         bar.update()
     content = dict(
@@ -335,9 +341,7 @@ def _write_scenes(
     return len(annotations)
 
 
-def _write_crops(
-    folder: Path, split: Split, variants: int, bar: tqdm
-) -> int:
+def _write_crops(folder: Path, split: Split, variants: int, bar: tqdm) -> int:
     """Write one crop per digit and variant; return how many."""
     root = folder / 'classification' / split.name
     for digit in range(10):
@@ -367,7 +371,7 @@ def _make_folder(path: Path) -> Path:
     return path
 
 
-def _read_meta(root: Path) -> Dict[str, Any]:
+def _read_meta(root: Path) -> dict[str, Any]:
     keys = {'name', 'format', 'settings', 'counts', 'versions', 'sha256'}
     try:
         meta = json.loads((root / 'meta.json').read_text())
@@ -428,5 +432,5 @@ def _import(module: str, package: str) -> ModuleType:
         ) from error
 
 
-def _phrase(values: Dict[str, Any]) -> str:
+def _phrase(values: dict[str, Any]) -> str:
     return ', '.join(f'{name} {value}' for name, value in values.items())

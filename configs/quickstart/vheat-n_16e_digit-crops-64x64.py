@@ -1,13 +1,13 @@
 # Pre-training: a narrow vHeat classifies single digits on photographs.
 #
-#   python tools/train.py configs/quickstart/vheat-n_8e_digit-crops-64x64.py
+#   python tools/train.py configs/quickstart/vheat-n_16e_digit-crops-64x64.py
 #
 # For your own images: an ImageNet-style folder (one folder a class), its path
 # in `data_root`, the number of classes in the head.
 _base_ = ['mmpretrain::_base_/default_runtime.py']
 custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
 
-# --- data -------------------------------------------------------------------
+# --- data -----------------------------------------------------------------
 data_root = 'data/digit_scenes/classification'
 data_preprocessor = dict(
     num_classes=10,
@@ -20,8 +20,15 @@ train_pipeline = [
     dict(
         type='RandomResizedCrop',
         scale=64,
-        crop_ratio_range=(0.7, 1.0),
-        backend='cv2',
+        crop_ratio_range=(0.6, 1.0),
+        aspect_ratio_range=(0.8, 1.25),
+    ),
+    dict(
+        type='Rotate',
+        magnitude_range=(0, 15),
+        magnitude_std='inf',
+        prob=1.0,
+        interpolation='bilinear',
     ),
     dict(type='PackInputs'),
 ]
@@ -30,7 +37,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=2,
     persistent_workers=True,
     dataset=dict(
@@ -57,7 +64,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=1)
 test_evaluator = val_evaluator
 
-# --- model ------------------------------------------------------------------
+# --- model ----------------------------------------------------------------
 model = dict(
     type='ImageClassifier',
     backbone=dict(
@@ -81,21 +88,21 @@ model = dict(
     ),
 )
 
-# --- schedule: 8 epochs, AdamW 1e-3, warm-up, cosine --------------------------
+# --- schedule: 16 epochs, batch 32, AdamW 2e-3, warm-up, cosine -----------
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=90),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=90, T_max=630),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=180),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=180, T_max=2700),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=16, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 default_hooks = dict(
-    logger=dict(interval=30),
+    logger=dict(interval=60),
     checkpoint=dict(interval=1, max_keep_ckpts=1),
 )
 randomness = dict(seed=0)
-auto_scale_lr = dict(base_batch_size=64)
+auto_scale_lr = dict(base_batch_size=32)

@@ -2,10 +2,10 @@
 # scene, starting from the classifier's weights.
 #
 #   python interpolate4downstream.py --pt_size 64 --tg_size 192 \
-#       --pt_pth work_dirs/vheat-n_8e_digit-crops-64x64/epoch_8.pth \
+#       --pt_pth work_dirs/vheat-n_16e_digit-crops-64x64/epoch_16.pth \
 #       --tg_pth work_dirs/quickstart/vheat-n_digits-192.pth
 #   python tools/train.py \
-#       configs/quickstart/mask-rcnn_vheat-n_fpn_6e_digit-scenes.py
+#       configs/quickstart/mask-rcnn_vheat-n_fpn_4e_digit-scenes.py
 #
 # For your own data in COCO format: `data_root`, `metainfo` and `num_classes`
 # (it stands in two heads).
@@ -15,7 +15,7 @@ _base_ = [
 ]
 custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
 
-# --- data -------------------------------------------------------------------
+# --- data -----------------------------------------------------------------
 dataset_type = 'CocoDataset'
 data_root = 'data/digit_scenes/'
 metainfo = dict(classes=tuple('0123456789'))
@@ -77,7 +77,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# --- model: vHeat 32-64-128-256, neck and heads of 64 channels ----------------
+# --- model: vHeat 32-64-128-256, neck and heads of 64 channels ------------
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -99,13 +99,9 @@ model = dict(
     rpn_head=dict(in_channels=64, feat_channels=64),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64),
-        bbox_head=dict(
-            in_channels=64, fc_out_channels=256, num_classes=10
-        ),
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=10),
         mask_roi_extractor=dict(out_channels=64),
-        mask_head=dict(
-            in_channels=64, conv_out_channels=64, num_classes=10
-        ),
+        mask_head=dict(in_channels=64, conv_out_channels=64, num_classes=10),
     ),
     # Small images have few places: fewer proposals are enough.
     train_cfg=dict(
@@ -118,19 +114,17 @@ model = dict(
     ),
 )
 
-# --- schedule: 6 epochs, AdamW 1e-3, warm-up, step at 5 -----------------------
+# --- schedule: 4 epochs, batch 8, AdamW 1e-3, warm-up, cosine --------
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100
-    ),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, T_max=650),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, T_max=400),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=6, val_interval=1)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
