@@ -1,11 +1,23 @@
 """Convolutions on channels-last features (B, H, W, C)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class ChannelsLastConv2d(nn.Conv2d):
-    """2-D convolution with the parameters of ``nn.Conv2d``."""
+    """2-D convolution with the arguments and parameters of ``nn.Conv2d``."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        # Channels last in memory as the features and, so, the gradients are:
+        # else each step would reorder them.
+        weight = self.weight.detach()
+        self.weight = nn.Parameter(
+            torch.empty_like(weight, memory_format=torch.channels_last).copy_(
+                weight
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (B, H, W, C_in) to (B, H', W', C_out)."""

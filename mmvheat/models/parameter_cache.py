@@ -6,14 +6,15 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 
 class ParameterCache:
     """Keep what was computed from parameters, the latest ones used.
 
     An entry is valid as long as the parameters are the same tensors, at the
-    same address, in the same version (an in-place write such as an optimiser
-    step raises the version). Copies and pickles of the cache are empty.
+    same address, in the same version, and no optimiser made a step. Copies
+    and pickles of the cache are empty.
 
     Args:
         max_entries (int): Entries to keep, at least 1.
@@ -43,8 +44,8 @@ class ParameterCache:
             return compute()  # Such tensors have no version.
         # Each dict operation is atomic, so threads may share the cache.
         entry = self._entries.pop(key, None)
-        stamp = [(p, p.data_ptr(), p._version) for p in parameters]
-        if entry is None or not _is_same(entry[0], stamp):
+        stamp = _Stamp(parameters)
+        if entry is None or entry[0] != stamp:
             entry = (stamp, compute())
         self._entries[key] = entry
         for oldest in list(self._entries)[: -self.max_entries]:
@@ -62,7 +63,25 @@ class ParameterCache:
         return type(self), (self.max_entries,)
 
 
-def _is_same(old: list[tuple], new: list[tuple]) -> bool:
-    return len(old) == len(new) and all(
-        a[0] is b[0] and a[1:] == b[1:] for a, b in zip(old, new)
-    )
+class _Stamp:
+    """Identity and state of parameters at some time."""
+
+    num_steps = 0
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        # Holds the tensors, lest another one gets the identity of one.
+        self.parameters = list(parameters)
+        self.state = [(id(p), p.data_ptr(), p._version) for p in parameters]
+        # Fused optimisers write to parameters without raising the version.
+        if any(p.requires_grad for p in parameters):
+            self.state.append(_Stamp.num_steps)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Stamp) and self.state == other.state
+
+    @classmethod
+    def count_step(cls, *_) -> None:
+        cls.num_steps += 1
+
+
+register_optimizer_step_post_hook(_Stamp.count_step)

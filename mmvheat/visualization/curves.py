@@ -174,7 +174,6 @@ def _draw_metrics(axes: Axes, logs: Mapping[str, TrainingLog]) -> None:
                 label=f'{label}: {last:{".1f" if last > 1 else ".3f"}}',
             )
     _finish(axes, 'validation', next(iter(logs.values())).unit)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if axes.lines:
         axes.legend(frameon=False, fontsize=9)
     else:
@@ -188,5 +187,7 @@ def _draw_metrics(axes: Axes, logs: Mapping[str, TrainingLog]) -> None:
 
 def _finish(axes: Axes, ylabel: str, xlabel: str) -> None:
     axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5]))
     axes.grid(alpha=0.25)
     axes.spines[['top', 'right']].set_visible(False)

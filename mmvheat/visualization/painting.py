@@ -113,13 +113,10 @@ def paint_segmentation(
             continue
         mask = label_map == number
         _tint(canvas, enlarge(mask, scale), palette[number])
-        _, _, stats, _ = cv2.connectedComponentsWithStats(
-            mask.astype(np.uint8)
-        )
-        for x, y, _, _, area in stats[1:]:
-            if classes and area >= min_area:
-                names.append(classes[number])
-                places.append((x * scale, y * scale))
+        if classes:
+            found = _find_regions(mask, min_area)
+            names += [classes[number]] * len(found)
+            places += [(x * scale, y * scale) for x, y in found]
     return _write(canvas, names, places)
 
 
@@ -173,6 +170,21 @@ def montage(
     return visualizer.get_image()
 
 
+def _find_regions(mask: np.ndarray, min_area: int) -> list[tuple[int, int]]:
+    """Return the upper left corner (x, y) of every region of a mask.
+
+    Pieces less than 9 pixels apart are one region.
+    """
+    joined = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8))
+    number, regions = cv2.connectedComponents(joined)
+    corners = []
+    for region in range(1, number):
+        y, x = np.nonzero((regions == region) & mask)
+        if len(x) >= min_area:
+            corners.append((int(x.min()), int(y.min())))
+    return corners
+
+
 def _tint(canvas: np.ndarray, mask: np.ndarray, color: Sequence[int]) -> None:
     """Colour the pixels of a mask half and outline them, in place."""
     canvas[mask] = (canvas[mask] * 0.45 + np.array(color) * 0.55).astype(
@@ -187,15 +199,19 @@ def _tint(canvas: np.ndarray, mask: np.ndarray, color: Sequence[int]) -> None:
 def _write(
     canvas: np.ndarray, names: Sequence[str], places: Sequence
 ) -> np.ndarray:
-    """Write names at their places (x, y), upper left corner each."""
+    """Write names above places (x, y), below them at the upper border."""
     if not names:
         return canvas
+    places = np.array(places, float)
+    above = places[:, 1] > 1.6 * FONT_SIZE
+    places[:, 1] += np.where(above, -3, 3)
     visualizer = Visualizer(image=canvas)
     visualizer.draw_texts(
         list(names),
-        np.asarray(places, float),
+        places,
         font_sizes=FONT_SIZE,
         colors='white',
+        vertical_alignments=['bottom' if up else 'top' for up in above],
         bboxes=[LABEL_BOX] * len(names),
     )
     return visualizer.get_image()

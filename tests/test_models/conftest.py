@@ -24,7 +24,7 @@ def build():
         torch.manual_seed(0)
         kwargs = {**dict(img_size=64, drop_path_rate=0.0), **kwargs}
         model = MODELS.build(
-            dict(type='vHeat', arch=ARCHS.get(arch, arch), **kwargs)
+            dict(type='vHeat', arch=ARCHS.get(str(arch), arch), **kwargs)
         )
         for name, parameter in model.named_parameters():
             if 'freq_embed' in name or 'to_k' in name:

@@ -59,7 +59,7 @@ def main() -> None:
             state = 'made' if made else 'already there, verified'
         meta = verify_digit_scenes(args.out)
     except (ImportError, OSError, ValueError) as error:
-        sys.exit(f'Error: {error}')
+        sys.exit(f'error: {error}')
     print(f'Digit scenes in {args.out}: {state}.')
     for split, counts in meta['counts'].items():
         text = ', '.join(f'{n} {name}' for name, n in counts.items())

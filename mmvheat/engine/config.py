@@ -1,0 +1,211 @@
+"""Read a config and apply the options of the command line to it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import os.path as osp
+from collections.abc import Iterator
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from .errors import UserError
+
+_LIBRARIES = dict(
+    mmdet=('mmdet.utils', 'det'),
+    mmseg=('mmseg.utils', 'seg'),
+    mmpretrain=('mmpretrain.utils', 'cls'),
+)
+_TRACKERS = dict(
+    tensorboard=('TensorboardVisBackend', 'tensorboard'),
+    wandb=('WandbVisBackend', 'wandb'),
+    mlflow=('MLflowVisBackend', 'mlflow'),
+)
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config file, merge ``options`` and register its task library.
+
+    Args:
+        path (str): The config file.
+        options (dict, optional): ``--cfg-options``, keys with dots.
+
+    Returns:
+        Config: The config; ``cfg.default_scope`` is a registered library.
+
+    Raises:
+        UserError: The file is missing or unreadable, or its library is not
+            known or not installed.
+    """
+    if not osp.isfile(path):
+        raise UserError(
+            f'The config {path} does not exist; give the path of a .py '
+            'config, for example one below configs/.'
+        )
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(
+            f'The config {path} could not be read: '
+            f'{type(error).__name__}: {reason}'
+        ) from error
+    if options:
+        try:
+            cfg.merge_from_dict(options)
+        except (KeyError, TypeError, AssertionError) as error:
+            reason = ' '.join(str(error).split())
+            raise UserError(
+                f'--cfg-options {options} does not fit {path}: {reason}'
+            ) from error
+    register_task_library(cfg)
+    return cfg
+
+
+def register_task_library(cfg: Config) -> None:
+    """Import the library named by ``cfg.default_scope`` and register it.
+
+    Args:
+        cfg (Config): A config of mmdet, mmseg or mmpretrain.
+
+    Raises:
+        UserError: The scope is another one, or the library is missing.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in _LIBRARIES:
+        raise UserError(
+            f'The config sets default_scope={scope!r}, expected one of '
+            f'{", ".join(_LIBRARIES)}; inherit from one of their '
+            'default_runtime.py files.'
+        )
+    module, extra = _LIBRARIES[scope]
+    if importlib.util.find_spec(scope) is None:
+        raise UserError(
+            f'The config needs {scope}, which is not installed; run '
+            f"pip install 'mmvheat[{extra}]'."
+        )
+    importlib.import_module(module).register_all_modules(
+        init_default_scope=False
+    )
+
+
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
+    """Set ``cfg.work_dir``: option, else config, else ``work_dirs/NAME``."""
+    name = osp.splitext(osp.basename(cfg.filename))[0]
+    cfg.work_dir = (
+        work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    )
+    try:
+        os.makedirs(cfg.work_dir, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'The work dir {cfg.work_dir} cannot be made '
+            f'({error.strerror}); choose another one with --work-dir.'
+        ) from error
+    if not os.access(cfg.work_dir, os.W_OK):
+        raise UserError(
+            f'The work dir {cfg.work_dir} is not writable; choose another '
+            'one with --work-dir.'
+        )
+
+
+def enable_amp(cfg: Config, dtype: str) -> None:
+    """Train in mixed precision.
+
+    Args:
+        cfg (Config): The config to change.
+        dtype (str): ``'bf16'`` (GPU or CPU) or ``'fp16'`` with a dynamic
+            loss scale (GPU only).
+    """
+    wrapper = cfg.optim_wrapper
+    if dtype == 'bf16':
+        wrapper.type = 'BFloat16OptimWrapper'
+        wrapper.pop('loss_scale', None)
+        wrapper.pop('dtype', None)
+        return
+    if not torch.cuda.is_available():
+        raise UserError(
+            '--amp fp16 needs a GPU and none is visible; use --amp bf16, '
+            'which also runs on CPU.'
+        )
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.dtype = 'float16'
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the batch size of this run."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UserError(
+            f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) '
+            f'in {cfg.filename}; add it or set the lr by --cfg-options '
+            'optim_wrapper.optimizer.lr=LR.'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
+    """Follow ``dataset.dataset`` through wrappers such as RepeatDataset."""
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
+def enable_tta(cfg: Config) -> None:
+    """Test with the config's own test-time augmentation.
+
+    mmdet's ``DetTTAModel`` fails on masks, so that ``InstanceTTAModel``
+    takes its place for a detector with a mask head.
+
+    Raises:
+        UserError: The config has no ``tta_model`` or ``tta_pipeline``.
+    """
+    missing = [k for k in ('tta_model', 'tta_pipeline') if k not in cfg]
+    if missing:
+        raise UserError(
+            f'--tta needs {" and ".join(missing)} in {cfg.filename}, which '
+            'has none; add it as in the configs of configs/, or test '
+            'without --tta.'
+        )
+    if cfg.tta_model.type == 'DetTTAModel' and _predicts_masks(cfg.model):
+        cfg.tta_model.type = 'InstanceTTAModel'
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    innermost_dataset(cfg.test_dataloader.dataset).pipeline = cfg.tta_pipeline
+
+
+def _predicts_masks(model: ConfigDict) -> bool:
+    heads = [model, model.get('roi_head') or {}]
+    return any(head.get('mask_head') for head in heads)
+
+
+def add_trackers(cfg: Config, names: Iterator[str] = ()) -> None:
+    """Log scalars to TensorBoard (when installed) and to ``names``.
+
+    Args:
+        cfg (Config): The config to change.
+        names (Iterable[str]): Of ``tensorboard``, ``wandb``, ``mlflow``.
+
+    Raises:
+        UserError: A tracker was asked for that is not installed.
+    """
+    for name in names:
+        if importlib.util.find_spec(_TRACKERS[name][1]) is None:
+            raise UserError(
+                f'--track {name} needs the package {_TRACKERS[name][1]}; '
+                f'run pip install {_TRACKERS[name][1]}.'
+            )
+    wanted = list(names)
+    if importlib.util.find_spec('tensorboard') and 'tensorboard' not in wanted:
+        wanted.insert(0, 'tensorboard')
+    if not cfg.get('visualizer'):
+        cfg.visualizer = ConfigDict(type='Visualizer')
+    backends = cfg.visualizer.get('vis_backends')
+    if not backends:
+        backends = [ConfigDict(type='LocalVisBackend')]
+    present = {backend.type for backend in backends}
+    added = [_TRACKERS[name][0] for name in wanted]
+    cfg.visualizer.vis_backends = list(backends) + [
+        ConfigDict(type=kind) for kind in added if kind not in present
+    ]

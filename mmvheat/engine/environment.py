@@ -1,0 +1,75 @@
+"""Make a config run on the devices at hand: CPU or GPU, one or many."""
+
+from __future__ import annotations
+
+import datetime
+import os
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+_SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+
+
+def prepare_environment(cfg: Config, launcher: str) -> None:
+    """Fit ``cfg`` to the devices before its runner is built.
+
+    A distributed run on CPU differs from what the runner expects in three
+    ways: the process group must be gloo and exist before the runner, DDP
+    takes no device ids, and SyncBN has no CPU kernel.
+
+    Args:
+        cfg (Config): The config to change.
+        launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher == 'slurm':
+        os.environ['RANK'] = os.environ['SLURM_PROCID']
+        os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+        os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
+    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+    dist.init_process_group(
+        'gloo', timeout=datetime.timedelta(seconds=timeout)
+    )
+    wrapper = cfg.get('model_wrapper_cfg') or ConfigDict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.device_ids = None
+    cfg.model_wrapper_cfg = wrapper
+    cfg.pop('sync_bn', None)
+    replaced = replace_sync_bn(cfg.model)
+    if replaced and dist.get_rank() == 0:
+        print_log(
+            f'SyncBN needs CUDA: {replaced} norm settings of the model are '
+            'BN in this CPU run.',
+            logger='current',
+        )
+
+
+def replace_sync_bn(node: dict | list) -> int:
+    """Turn every ``type='SyncBN'`` below ``node`` into ``'BN'`` in place.
+
+    Args:
+        node (dict | list): A model config.
+
+    Returns:
+        int: The number of settings replaced.
+    """
+    replaced = 0
+    if isinstance(node, dict):
+        if node.get('type') in _SYNC_BN:
+            node['type'] = 'BN'
+            replaced += 1
+        children = node.values()
+    else:
+        children = node
+    for child in children:
+        if isinstance(child, (dict, list, tuple)):
+            replaced += replace_sync_bn(child)
+    return replaced

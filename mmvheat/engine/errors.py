@@ -1,0 +1,90 @@
+"""Errors that a user can act on, told in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import torch.distributed as dist
+from mmengine.logging import MMLogger
+
+from mmvheat.checkpoint import CheckpointError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class UserError(Exception):
+    """A fault in what the user gave (path, config, data, disk).
+
+    The message is one sentence: what was expected, what came, what to do.
+    """
+
+
+def is_local_main() -> bool:
+    """Whether this process speaks for its machine (local rank 0)."""
+    rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
+    return int(rank) == 0
+
+
+def _report(message: str) -> None:
+    """Write ``message`` to stderr and to the log file of the run, if any."""
+    print(f'error: {message}', file=sys.stderr, flush=True)
+    logger = MMLogger.get_current_instance()
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, __file__, 0, message, (), None
+    )
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run ``main`` and end the process, without a traceback for user errors.
+
+    Exit codes: 0 done, 1 user error, 130 interrupted by the keyboard, 143
+    stopped by SIGTERM after saving. ``MMVHEAT_TRACEBACK=1`` shows the
+    traceback of a user error.
+
+    Args:
+        main (Callable): The command to run.
+    """
+    try:
+        main()
+        if dist.is_initialized():
+            # A rank that just exits may break the others' connections.
+            dist.barrier()
+            dist.destroy_process_group()
+    except KeyboardInterrupt:
+        _report(
+            'Interrupted by the keyboard; saved checkpoints are intact, '
+            '--resume continues from the newest.'
+        )
+        sys.exit(130)
+    except Exception as error:
+        message = _explain(error)
+        if message is None or os.environ.get('MMVHEAT_TRACEBACK'):
+            raise
+        if not is_local_main():
+            # What rank 0 reports as well ends this process meanwhile.
+            time.sleep(3)
+        _report(message)
+        sys.exit(1)
+
+
+def _explain(error: Exception) -> str | None:
+    """The sentence for a user error; None for any other error."""
+    if isinstance(error, (UserError, CheckpointError)):
+        # A data worker sends its whole traceback; the sentence ends it.
+        sentence = str(error).strip().splitlines()[-1]
+        return sentence.removeprefix(f'{__name__}.UserError: ')
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return (
+            f'The disk is full ({error.filename or "a log"} could not be '
+            'written); saved checkpoints are intact, make room and continue '
+            'with --resume.'
+        )
+    return None

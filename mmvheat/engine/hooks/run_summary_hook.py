@@ -1,0 +1,131 @@
+"""Say on one screen what is about to be trained."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class RunSummaryHook(Hook):
+    """Log one compact summary before the first iteration."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Log the summary."""
+        rows = summarize(runner)
+        width = max(len(key) for key in rows)
+        lines = [f'  {key:<{width}}  {value}' for key, value in rows.items()]
+        runner.logger.info('Run summary\n' + '\n'.join(lines))
+
+
+def summarize(runner: Runner) -> dict[str, str]:
+    """Describe a run that is ready to train.
+
+    Args:
+        runner (Runner): A runner whose weights are loaded.
+
+    Returns:
+        dict[str, str]: What is shown, one entry a line.
+    """
+    cfg = runner.cfg
+    model = runner.model
+    if is_model_wrapper(model):
+        model = model.module
+    parameters = list(model.parameters())
+    total = sum(p.numel() for p in parameters) / 1e6
+    trained = sum(p.numel() for p in parameters if p.requires_grad) / 1e6
+    backbone = cfg.model.get('backbone', {})
+    loader = runner.train_dataloader
+    loop = runner.train_loop
+    if runner.cfg.train_cfg.get('by_epoch') or loop.max_epochs > 1:
+        length = f'{loop.max_epochs} epochs of {len(loader)} iterations'
+    else:
+        length = f'{loop.max_iters} iterations'
+    arch = f'{type(model).__name__}, backbone {backbone.get("type")}'
+    if 'arch' in backbone:
+        arch += f' {backbone.arch}'
+    return {
+        'config': str(cfg.filename),
+        'model': arch,
+        'parameters': f'{total:.2f} M, {trained:.2f} M trained',
+        'image size': _image_size(cfg),
+        'data': f'{len(loader.dataset)} images, {length}',
+        'devices': _devices(),
+        'batch': _batch(runner),
+        'lr': _learning_rate(runner),
+        'precision': type(runner.optim_wrapper).__name__,
+        'weights': _weights(runner),
+        'work dir': runner.work_dir,
+    }
+
+
+def _image_size(cfg: Config) -> str:
+    """The sizes named by the training pipeline."""
+    sizes = []
+    dataset = cfg.train_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    for transform in dataset.get('pipeline', []):
+        for key in ('scale', 'crop_size', 'scales'):
+            if key in transform:
+                sizes.append(f'{transform.type} {transform[key]}')
+    return ', '.join(sizes) or 'as in the files'
+
+
+def _devices() -> str:
+    world = get_world_size()
+    if torch.cuda.is_available():
+        return f'{world} x {torch.cuda.get_device_name()}'
+    return f'CPU, {world} process{"es" if world > 1 else ""}'
+
+
+def _batch_sizes(runner: Runner) -> tuple[int, int, int]:
+    """Processes, images per process, accumulated iterations."""
+    batch = runner.cfg.train_dataloader.batch_size
+    steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    return get_world_size(), batch, steps
+
+
+def _batch(runner: Runner) -> str:
+    world, batch, steps = _batch_sizes(runner)
+    text = f'{world * batch * steps} = {world} x {batch}'
+    return text + (f' x {steps} accumulated' if steps > 1 else '')
+
+
+def _learning_rate(runner: Runner) -> str:
+    optimizer = runner.cfg.optim_wrapper.optimizer
+    given = optimizer.lr
+    text = f'{given:.3g} ({optimizer.type})'
+    scale = runner.cfg.get('auto_scale_lr') or {}
+    base = scale.get('base_batch_size')
+    if base is None:
+        return text + ', no auto_scale_lr in the config'
+    world, batch, _ = _batch_sizes(runner)
+    scaled = given * world * batch / base
+    if scale.get('enable'):
+        return f'{scaled:.3g} = {text} x {world * batch} / {base}'
+    if world * batch == base:
+        return text + f', for the base batch {base}'
+    return text + (
+        f'; --auto-scale-lr would set {scaled:.3g} (batch {world * batch} '
+        f'instead of {base})'
+    )
+
+
+def _weights(runner: Runner) -> str:
+    if runner.iter:
+        return f'resumed from {runner._load_from} at iteration {runner.iter}'
+    if runner._load_from:
+        return f'loaded from {runner._load_from}'
+    init_cfg = runner.cfg.model.get('backbone', {}).get('init_cfg') or {}
+    if not isinstance(init_cfg, dict):
+        return 'as in init_cfg'
+    source = init_cfg.get('checkpoint')
+    return f'backbone from {source}' if source else 'from scratch'

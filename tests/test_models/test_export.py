@@ -1,0 +1,213 @@
+"""Exported programs give what eager execution gives, at any size."""
+
+import copy
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+SMALLEST = dict(
+    embed_dims=8, depths=(1, 1, 1, 1), post_norm=True, layer_scale=0.1
+)
+# Frequency grid of the embeddings, resized ones, odd and oblong ones.
+SIZES = [(64, 64), (72, 104), (33, 47), (65, 129), (200, 40)]
+
+
+@pytest.fixture(scope='module')
+def model():
+    from mmvheat.models import vHeat
+
+    torch.manual_seed(0)
+    model = vHeat(arch=SMALLEST, img_size=64)
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return model.eval().requires_grad_(False)
+
+
+def make_image(height, width, batch=1):
+    generator = torch.Generator().manual_seed(height)
+    return torch.randn(batch, 3, height, width, generator=generator)
+
+
+@pytest.fixture(scope='module')
+def program(model):
+    # torch assumes of a symbolic size that it is not 1, and 32 pixels are one
+    # in the last stage.
+    dims = {
+        0: torch.export.Dim('batch', min=1, max=64),
+        2: torch.export.Dim('height', min=33, max=2048),
+        3: torch.export.Dim('width', min=33, max=2048),
+    }
+    program = torch.export.export(
+        model, (make_image(72, 104, batch=2),), dynamic_shapes=(dims,)
+    )
+    return program.module()
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize('batch', [1, 3])
+def test_exported_program_equals_eager(model, program, size, batch):
+    image = make_image(*size, batch=batch)
+    for output, expected in zip(program(image), model(image)):
+        torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return runpy.run_path(str(ROOT / 'tools/deployment/export_onnx.py'))
+
+
+@pytest.fixture(scope='module')
+def onnx_file(model, tool, tmp_path_factory):
+    for package in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(package)
+    target = tmp_path_factory.mktemp('onnx') / 'backbone.onnx'
+    assert tool['export'](model, target) <= 1e-4
+    assert [p.name for p in target.parent.iterdir()] == ['backbone.onnx']
+    return target
+
+
+@pytest.fixture(scope='module')
+def session(onnx_file):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(
+        str(onnx_file), providers=['CPUExecutionProvider']
+    )
+
+
+# 32 pixels are one in the last stage, where interpolation has its traps.
+@pytest.mark.parametrize('size', SIZES + [(32, 32), (32, 100)], ids=str)
+@pytest.mark.parametrize('batch', [1, 3])
+def test_onnx_program_equals_eager(model, session, size, batch):
+    image = make_image(*size, batch=batch)
+    outputs = session.run(None, {'images': image.numpy()})
+    for output, expected in zip(outputs, model(image)):
+        torch.testing.assert_close(
+            torch.from_numpy(output), expected, rtol=0, atol=1e-4
+        )
+
+
+def test_onnx_program_names_its_values(onnx_file):
+    import onnx
+
+    graph = onnx.load(onnx_file).graph
+    (image,) = graph.input
+    assert image.name == 'images'
+    dims = [
+        d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim
+    ]
+    assert dims == ['batch', 3, 'height', 'width']
+    assert [o.name for o in graph.output] == [f'stage{i}' for i in range(4)]
+
+
+class TestCommand:
+    @pytest.fixture
+    def run(self, tool, monkeypatch, capsys):
+        """Runs the command and returns its exit code and what it said."""
+
+        def run(*args):
+            monkeypatch.setattr(
+                'sys.argv', ['export_onnx.py', *map(str, args)]
+            )
+            code = 0
+            try:
+                tool['run_main'](tool['main'])
+            except SystemExit as error:
+                code = error.code
+            captured = capsys.readouterr()
+            return code, captured.out + captured.err
+
+        return run
+
+    @pytest.fixture
+    def config(self, tmp_path):
+        pytest.importorskip('mmdet')
+        path = tmp_path / 'config.py'
+        arch = dict(SMALLEST)
+        path.write_text(
+            "default_scope = 'mmdet'\n"
+            "model = dict(backbone=dict(type='vHeat', img_size=64, "
+            f'out_indices=(1,), arch={arch!r}))\n'
+        )
+        return path
+
+    def test_writes_config_and_checkpoint(
+        self, run, config, model, tmp_path, monkeypatch
+    ):
+        import onnxruntime
+
+        checkpoint = tmp_path / 'detector.pth'
+        weights = {f'backbone.{k}': v for k, v in model.state_dict().items()}
+        torch.save(dict(state_dict=weights), checkpoint)
+        target = tmp_path / 'out.onnx'
+
+        code, said = run(config, target, '--checkpoint', checkpoint)
+
+        assert code == 0
+        assert re.search(r'out.onnx: .*, equal to the backbone', said)
+        session = onnxruntime.InferenceSession(
+            str(target), providers=['CPUExecutionProvider']
+        )
+        image = make_image(75, 90)
+        (output,) = session.run(['stage1'], {'images': image.numpy()})
+        torch.testing.assert_close(
+            torch.from_numpy(output), model(image)[1], rtol=0, atol=1e-4
+        )
+
+    def test_a_program_that_differs_is_not_written(
+        self, tool, model, tmp_path, monkeypatch
+    ):
+        class Program:
+            @staticmethod
+            def save(path):
+                Path(path).write_bytes(other.read_bytes())
+
+        other = tmp_path / 'other.onnx'
+        changed = copy.deepcopy(model)
+        changed.outnorm2.bias += 0.5
+        export = torch.onnx.export
+        tool['export'](changed, other)
+        monkeypatch.setattr(torch.onnx, 'export', lambda *_, **__: Program)
+        with pytest.raises(tool['UserError'], match='differs by .* nothing'):
+            tool['export'](model, tmp_path / 'model.onnx')
+        assert export is not torch.onnx.export
+        assert [p.name for p in tmp_path.iterdir()] == ['other.onnx']
+
+    @pytest.mark.parametrize(
+        ('model', 'options', 'sentence'),
+        [
+            ('huge', (), 'huge is neither a .py config nor one of the'),
+            ('none.py', (), 'config none.py does not exist'),
+            ('tiny', ('--checkpoint', 'none.pth'), 'none.pth'),
+            ('tiny', ('--img-size', '8'), 'at least 32 pixels, but got 8'),
+        ],
+    )
+    def test_faults_are_told_in_a_sentence(
+        self, run, tmp_path, model, options, sentence
+    ):
+        code, said = run(model, tmp_path / 'out.onnx', *options)
+        assert code == 1
+        assert said.startswith('error: ')
+        assert sentence in said
+        assert not list(tmp_path.iterdir())
+
+    def test_other_backbones_are_refused(self, run, config, tmp_path):
+        config.write_text(
+            "default_scope = 'mmdet'\n"
+            "model = dict(backbone=dict(type='mmdet.ResNet', depth=18))\n"
+        )
+        code, said = run(config, tmp_path / 'out.onnx')
+        assert code == 1
+        assert 'is a ResNet, but a vHeat is expected' in said
+
+    def test_existing_targets_are_kept(self, run, tmp_path):
+        target = tmp_path / 'out.onnx'
+        target.write_text('mine')
+        code, said = run('tiny', target)
+        assert code == 1
+        assert 'pass --force' in said
+        assert target.read_text() == 'mine'

@@ -1,0 +1,111 @@
+"""tools/train.py trains every task and says what it does."""
+
+from __future__ import annotations
+
+import pytest
+
+TASKS = ('classifier', 'mask_rcnn', 'upernet')
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_every_task_leaves_checkpoint_config_and_scalars(
+    trained, name
+) -> None:
+    job = trained(name)
+    assert list(job.work_dir.glob('*_*.pth'))
+    assert list(job.work_dir.glob('*/vis_data/events.out.tfevents.*'))
+    assert (job.work_dir / f'{name}.py').is_file()
+    assert len(job.scalars('loss')) > 2
+
+
+def test_summary_comes_before_the_first_iteration(trained) -> None:
+    output = trained('mask_rcnn').output
+    summary = output[output.index('Run summary') :]
+    summary, training = summary.split('Epoch(train)', 1)
+    weights = trained('mask_rcnn').weights('epoch_1.pth')
+    count = sum(value.numel() for value in weights.values())
+    for expected in (
+        'MaskRCNN, backbone vHeat',
+        f'{count / 1e6:.2f} M',
+        'Resize (64, 64)',
+        '2 = 1 x 2',
+        '0.001 (AdamW); --auto-scale-lr would set 0.000125',
+        'from scratch',
+    ):
+        assert expected in summary
+
+
+def test_auto_scale_lr_scales_by_the_batch(run_tool, configs) -> None:
+    job = run_tool('train.py', configs / 'mask_rcnn.py', '--auto-scale-lr')
+    assert job.scalars('lr')[0] == pytest.approx(1e-3 * 2 / 16)
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_bf16_trains_close_to_float32(
+    run_tool, trained, configs, name
+) -> None:
+    job = run_tool('train.py', configs / f'{name}.py', '--amp')
+    assert job.exit_code == 0, job.output
+    assert 'BFloat16OptimWrapper' in job.output
+    losses, expected = job.scalars('loss'), trained(name).scalars('loss')
+    assert losses != expected
+    assert losses[0] == pytest.approx(expected[0], rel=0.02)
+
+
+def test_seed_option_decides_the_run(run_tool, configs) -> None:
+    jobs = [
+        run_tool('train.py', configs / 'classifier.py', '--seed', seed)
+        for seed in (1, 1, 2)
+    ]
+    first, again, other = (job.scalars('loss') for job in jobs)
+    assert first == again
+    assert first != other
+
+
+def test_accumulation_steps_the_optimizer_every_second_iteration(
+    run_tool, configs
+) -> None:
+    # Two iterations of 2 images accumulated equal one of 4.
+    runs = {}
+    for batch, steps in ((4, 1), (2, 2)):
+        job = run_tool(
+            'train.py',
+            configs / 'upernet.py',
+            '--cfg-options',
+            f'train_dataloader.batch_size={batch}',
+            f'optim_wrapper.accumulative_counts={steps}',
+            f'train_cfg.max_iters={4 * steps}',
+            f'default_hooks.checkpoint.interval={4 * steps}',
+            'model.decode_head.norm_cfg=None',
+            'model.auxiliary_head.norm_cfg=None',
+            'optim_wrapper.optimizer.type=SGD',
+            'optim_wrapper.optimizer.lr=0.1',
+        )
+        runs[batch] = job.weights(f'iter_{4 * steps}.pth')
+    for name, value in runs[4].items():
+        assert (value - runs[2][name]).abs().max() < 1e-4
+
+
+def test_gradient_checkpointing_gives_the_same_losses(
+    run_tool, trained, configs
+) -> None:
+    job = run_tool(
+        'train.py',
+        configs / 'upernet.py',
+        '--cfg-options',
+        'model.backbone.with_cp=True',
+    )
+    expected = trained('upernet').scalars('loss')
+    assert job.scalars('loss') == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_compiled_model_gives_the_same_losses(
+    run_tool, start_tool, trained, configs
+) -> None:
+    job = start_tool(
+        'train.py', configs / 'classifier.py', '--cfg-options', 'compile=True'
+    )
+    job.wait(280)
+    expected = trained('classifier').scalars('loss')
+    assert job.scalars('loss') == pytest.approx(expected, rel=1e-3)

@@ -1,0 +1,337 @@
+"""Count parameters and FLOPs of a whole model without computing it.
+
+Models run on the meta device, where tensors have shapes and no data, so a
+count takes a second whatever the image size. Only models that need values to
+know their shapes run on the CPU.
+
+The convention is that of mmengine's ``get_model_complexity_info``: a
+multiply-add is one FLOP, a normalisation 5 FLOPs an element (batch norm at
+evaluation 2), interpolation 1 (nearest) or 4 (bilinear), average pooling 1;
+biases and other elementwise operations are free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmvheat.engine.errors import UserError
+
+aten = torch.ops.aten
+
+# Their forward pass reads values: positions and sizes of a feature pyramid.
+_NEED_VALUES = ('DINO', 'Mask2Former', 'Mask2FormerHead')
+_NUM_PROPOSALS, _NUM_MASKS = 1000, 100
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Size and cost of a model for one image.
+
+    Attributes:
+        params (int): All parameters, those of auxiliary heads included.
+        defined (float): FLOPs of the model as the paper defines it: the
+            cosine transforms as four dense matrix products a block, ``to_k``
+            evaluated on the feature map's own frequencies.
+        training (int): FLOPs that the forward pass of this implementation
+            executes in training.
+        evaluation (int): The same at evaluation, with the decays of the
+            image size in the cache.
+        shape (tuple[int, int]): Height and width of the image in pixels.
+    """
+
+    params: int
+    defined: float
+    training: int
+    evaluation: int
+    shape: tuple[int, int]
+
+
+def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
+    """Count parameters and FLOPs of the model of a config.
+
+    Two-stage detectors are counted with 1000 proposals and 100 masks, as
+    upstream's tools do; auxiliary heads are left out of the FLOPs.
+
+    Args:
+        cfg (Config): A config of mmdet, mmseg or mmpretrain.
+        shape (tuple[int, int], optional): Height and width of the image.
+            Defaults to None, see :func:`default_shape`.
+
+    Returns:
+        Complexity: Parameters and FLOPs.
+    """
+    height, width = shape or default_shape(cfg)
+    model = build(cfg).eval()
+    params = sum(p.numel() for p in model.parameters())
+    network = Network(model)
+    if not network.needs_values:
+        model.to('meta')
+    whole = count_flops(network, height, width)
+    backbone = model.backbone.to('meta')
+    training = count_flops(backbone, height, width)
+    with torch.no_grad():
+        # The second pass finds the decays of the first one in the cache.
+        for _ in range(2):
+            evaluation = count_flops(backbone, height, width)
+    heat = 0.0
+    if hasattr(model.backbone, 'freq_embed'):
+        heat = heat_flops(
+            model.backbone.embed_dims, model.backbone.depths, height, width
+        )
+    return Complexity(
+        params=params,
+        defined=whole['rest'] + heat,
+        training=whole.total(),
+        evaluation=whole.total() - training.total() + evaluation.total(),
+        shape=(height, width),
+    )
+
+
+def default_shape(cfg: Config) -> tuple[int, int]:
+    """Get the image size at which papers state the cost of such a model.
+
+    Detection 800x1280, segmentation 512x2048, classification the size that
+    the backbone is trained for.
+    """
+    if cfg.default_scope == 'mmdet':
+        return 800, 1280
+    if cfg.default_scope == 'mmseg':
+        return 512, 2048
+    size = cfg.model.backbone.get('img_size', 224)
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def build(cfg: Config) -> nn.Module:
+    """Build the model of a config with random weights, without SyncBN.
+
+    Raises:
+        UserError: The settings of the model do not fit together.
+    """
+    settings = cfg.model.copy()
+    if cfg.get('data_preprocessor'):
+        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(None):
+        init_default_scope(cfg.default_scope)
+        try:
+            return revert_sync_batchnorm(MODELS.build(settings))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split())
+            raise UserError(
+                f'The model of {cfg.filename} cannot be built: {reason}'
+            ) from error
+
+
+def heat_flops(
+    embed_dims: tuple[int, ...],
+    depths: tuple[int, ...],
+    height: int,
+    width: int,
+) -> float:
+    """Count heat conduction as defined: transforms, decay and ``to_k``.
+
+    Args:
+        embed_dims (tuple[int]): Channels C of each stage.
+        depths (tuple[int]): Blocks of each stage.
+        height (int): Height of the image.
+        width (int): Width of the image.
+
+    Returns:
+        float: FLOPs of all blocks. The product with the decay counts half,
+        as mmengine counts such an ``einsum`` without a sum.
+    """
+    total = 0.0
+    for stage, (channels, depth) in enumerate(zip(embed_dims, depths)):
+        stride = 4 * 2**stage
+        rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+        elements = rows * columns * channels
+        transforms = 2 * elements * (rows + columns)
+        total += depth * (transforms + elements / 2 + elements * channels)
+    return total
+
+
+class Network(nn.Module):
+    """The learned part of a model: from an image to raw predictions.
+
+    What upstream calls the ``'tensor'`` mode, except that two-stage
+    detectors take a fixed number of regions.
+
+    Args:
+        model (nn.Module): A classifier, detector or segmentor.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        names = {type(model).__name__}
+        names.add(type(getattr(model, 'decode_head', None)).__name__)
+        self.needs_values = not names.isdisjoint(_NEED_VALUES)
+
+    def forward(self, image: Tensor) -> None:
+        """Run the network on an image (1, channels, H, W)."""
+        model = self.model
+        if hasattr(model, 'roi_head'):
+            pyramid = model.extract_feat(image)
+            model.rpn_head(pyramid)
+            _run_region_heads(model.roi_head, pyramid[0])
+        elif type(model).__name__ in _NEED_VALUES:
+            model(image, [_make_sample('mmdet', image)], mode='tensor')
+        elif self.needs_values:
+            sample = _make_sample('mmseg', image)
+            model.decode_head(model.extract_feat(image), [sample])
+        else:
+            model(image, mode='tensor')
+
+
+def count_flops(network: nn.Module, height: int, width: int) -> Counter:
+    """Count the FLOPs of one forward pass.
+
+    Args:
+        network (nn.Module): A network of images; it is computed unless its
+            parameters are on the meta device.
+        height (int): Height of the image.
+        width (int): Width of the image.
+
+    Returns:
+        Counter: FLOPs under ``'heat'`` (transforms and decays), ``'to_k'``
+        and ``'rest'``.
+    """
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    image = first.weight.new_zeros(1, first.in_channels, height, width)
+    counter = FlopCounter()
+    with _without_autocast(), counter.watch(network), counter:
+        network(image)
+    return counter.flops
+
+
+class FlopCounter(TorchDispatchMode):
+    """Sum up the FLOPs of the operators that run in its context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops: Counter = Counter()
+        self._parts = ['rest']
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        rule = _RULES.get(func.overloadpacket)
+        if rule is not None:
+            self.flops[self._parts[-1]] += rule(args, out)
+        return out
+
+    @contextlib.contextmanager
+    def watch(self, network: nn.Module) -> Iterator[None]:
+        """Tell the parts of heat conduction operators apart."""
+        hooks = []
+        for module in network.modules():
+            if not hasattr(module, 'to_k'):
+                continue
+            hooks += self._label(module, 'heat')
+            for name, child in module.named_children():
+                part = 'to_k' if name == 'to_k' else 'rest'
+                hooks += self._label(child, part)
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _label(self, module: nn.Module, part: str) -> list:
+        return [
+            module.register_forward_pre_hook(
+                lambda *_: self._parts.append(part)
+            ),
+            module.register_forward_hook(
+                lambda *_: self._parts.pop() and None
+            ),
+        ]
+
+
+def _count_convolution(args: tuple, out: Tensor) -> int:
+    x, weight, transposed = args[0], args[1], args[6]
+    positions = (x if transposed else out).shape[2:]
+    return x.shape[0] * weight.numel() * positions.numel()
+
+
+def _per_input(factor: int):
+    return lambda args, out: factor * args[0].numel()
+
+
+def _per_output(factor: int):
+    return lambda args, out: factor * out.numel()
+
+
+def _count_norm(args: tuple, out: tuple) -> int:
+    return (4 if args[1] is None and args[2] is None else 5) * args[0].numel()
+
+
+_RULES = {
+    aten.convolution: _count_convolution,
+    aten.mm: lambda args, out: out.numel() * args[0].shape[-1],
+    aten.bmm: lambda args, out: out.numel() * args[0].shape[-1],
+    aten.addmm: lambda args, out: out.numel() * args[1].shape[-1],
+    aten.baddbmm: lambda args, out: out.numel() * args[1].shape[-1],
+    aten.native_layer_norm: lambda args, out: _count_norm(
+        args[:1] + args[2:4], out
+    ),
+    aten.native_group_norm: _count_norm,
+    aten.native_batch_norm: _per_input(2),
+    aten._native_batch_norm_legit_no_training: _per_input(2),
+    aten.upsample_nearest2d: _per_output(1),
+    aten.upsample_bilinear2d: _per_output(4),
+    aten.grid_sampler_2d: _per_output(4),
+    aten._adaptive_avg_pool2d: _per_input(1),
+    aten.mean: _per_input(1),  # what pooling to 1x1 becomes
+}
+
+
+def _run_region_heads(roi_head: nn.Module, features: Tensor) -> None:
+    """Run box and mask heads on a fixed number of empty regions."""
+    for kind, number in (('bbox', _NUM_PROPOSALS), ('mask', _NUM_MASKS)):
+        heads = getattr(roi_head, f'{kind}_head', None)
+        if heads is None:
+            continue
+        extractors = getattr(roi_head, f'{kind}_roi_extractor')
+        if not isinstance(heads, nn.ModuleList):
+            heads, extractors = [heads], [extractors]
+        for head, extractor in zip(heads, extractors):
+            size = extractor.roi_layers[0].output_size
+            head(features.new_zeros(number, extractor.out_channels, *size))
+
+
+def _make_sample(scope: str, image: Tensor) -> object:
+    """Make an annotation-free data sample for an image."""
+    shape = tuple(image.shape[-2:])
+    meta = dict(
+        img_shape=shape,
+        ori_shape=shape,
+        pad_shape=shape,
+        batch_input_shape=shape,
+        scale_factor=(1.0, 1.0),
+    )
+    if scope == 'mmdet':
+        from mmdet.structures import DetDataSample as DataSample
+    else:
+        from mmseg.structures import SegDataSample as DataSample
+    return DataSample(metainfo=meta)
+
+
+@contextlib.contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Switch autocast off, which raises errors on the meta device."""
+    with (
+        mock.patch('torch.is_autocast_enabled', return_value=False),
+        mock.patch('torch.autocast', return_value=contextlib.nullcontext()),
+    ):
+        yield

@@ -1,0 +1,156 @@
+"""Print parameters and FLOPs of configs, or write them into the READMEs.
+
+    python tools/analysis_tools/get_flops.py CONFIG ... [--shape H W]
+    python tools/analysis_tools/get_flops.py --write-tables
+
+Three counts of FLOPs stand side by side: of the model as the paper defines it
+(comparable with published figures), and of what this implementation executes
+in a forward pass in training and at evaluation, where the decays are cached.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import yaml
+from complexity import Complexity, measure
+from mmengine.config import DictAction
+
+from mmvheat.engine.config import load_config
+from mmvheat.engine.errors import UserError, run_main
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN = '<!-- written by tools/analysis_tools/get_flops.py --write-tables -->'
+END = '<!-- end of what it wrote -->'
+COLUMNS = ('Config', 'Image', 'Params', 'FLOPs', 'in training', 'in testing')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Count parameters and FLOPs of configs.'
+    )
+    parser.add_argument('configs', nargs='*', help='config files')
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help='image size; 800 1280 for detection, 512 2048 for '
+        'segmentation, the training size for classification by default',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change settings of the configs, e.g. model.backbone.arch=small',
+    )
+    parser.add_argument(
+        '--write-tables',
+        action='store_true',
+        help='write the table of every README.md below configs/',
+    )
+    args = parser.parse_args()
+    if bool(args.configs) == args.write_tables:
+        parser.error('give configs, or --write-tables alone')
+    if args.shape and min(args.shape) < 32:
+        parser.error('--shape must be at least 32 32')
+    return args
+
+
+def make_table(rows: list[list[str]]) -> str:
+    """Format a markdown table; the first row is the header."""
+    header, *body = rows
+    align = [':---'] + ['---:'] * (len(header) - 1)
+    lines = ['| ' + ' | '.join(row) + ' |' for row in [header, align, *body]]
+    return '\n'.join(lines)
+
+
+def describe(complexity: Complexity) -> list[str]:
+    """Format the columns after the name of the config."""
+    height, width = complexity.shape
+    flops = (complexity.defined, complexity.training, complexity.evaluation)
+    return [
+        f'{height}x{width}',
+        f'{complexity.params / 1e6:.2f} M',
+        *(f'{count / 1e9:.1f} G' for count in flops),
+    ]
+
+
+def make_folder_table(folder: Path) -> str:
+    """Make the table of a folder of configs from its ``metafile.yml``.
+
+    Args:
+        folder (Path): The folder.
+
+    Returns:
+        str: Markdown: cost, published metrics and weights of every model.
+    """
+    models = yaml.safe_load((folder / 'metafile.yml').read_text())['Models']
+    metrics = {
+        name: None
+        for model in models
+        for result in model.get('Results', [])
+        for name in result['Metrics']
+    }
+    rows = [[*COLUMNS, *(f'{name} *' for name in metrics), 'Weights']]
+    for model in models:
+        path = ROOT / model['Config']
+        found = {}
+        for result in model.get('Results', []):
+            found.update(result['Metrics'])
+        rows.append(
+            [
+                f'[{path.stem}]({path.name})',
+                *describe(measure(load_config(str(path)))),
+                *(str(found.get(name, '')) for name in metrics),
+                _link_weights(model.get('Weights')),
+            ]
+        )
+    return make_table(rows)
+
+
+def put_table(text: str, table: str) -> str:
+    """Replace the table between the markers of a README.
+
+    Raises:
+        UserError: The README lacks a marker.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(
+            f'A README.md below configs/ lacks the lines {BEGIN} and {END}; '
+            'add them where its table should stand.'
+        )
+    return f'{before}{begin}\n{table}\n{end}{after}'
+
+
+def _link_weights(url: str | None) -> str:
+    if url is None:
+        return ''
+    return f'[{"official" if "MzeroMiko" in url else "OpenMMLab"}]({url})'
+
+
+def main() -> None:
+    """Print or write the tables."""
+    args = parse_args()
+    if args.write_tables:
+        for metafile in sorted(ROOT.glob('configs/*/metafile.yml')):
+            readme = metafile.with_name('README.md')
+            table = make_folder_table(metafile.parent)
+            readme.write_text(put_table(readme.read_text(), table))
+            print(f'wrote {readme.relative_to(ROOT)}', flush=True)
+        return
+    rows = [list(COLUMNS)]
+    for path in args.configs:
+        cfg = load_config(path, args.cfg_options)
+        shape = tuple(args.shape) if args.shape else None
+        rows.append([Path(path).stem, *describe(measure(cfg, shape))])
+    print(make_table(rows))
+
+
+if __name__ == '__main__':
+    run_main(main)

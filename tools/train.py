@@ -1,0 +1,147 @@
+"""Train a classifier, detector or segmentor from its config.
+
+    python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp]
+    tools/dist_train.sh CONFIG GPUS [the same options]
+
+Works on CPU and GPU, in one process or many. The work dir receives the
+config, the log, checkpoints, TensorBoard scalars and learning curves.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+
+from mmvheat.checkpoint import find_complete_checkpoint, register_safe_loader
+from mmvheat.engine.checks import check_paths
+from mmvheat.engine.config import (
+    add_trackers,
+    enable_amp,
+    enable_auto_scale_lr,
+    load_config,
+    set_work_dir,
+)
+from mmvheat.engine.environment import prepare_environment
+from mmvheat.engine.errors import UserError, is_local_main, run_main
+from mmvheat.engine.hooks import (
+    FiniteLossHook,
+    Float32OpsHook,
+    ResumeDataHook,
+    RunSummaryHook,
+    SaveOnSignalHook,
+)
+from mmvheat.engine.runner import build_runner, save_atomically
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Train a classifier, detector or segmentor.'
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bf16',
+        choices=['bf16', 'fp16'],
+        help='mixed precision; bf16 unless fp16 is named',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from a checkpoint, or from the newest complete one '
+        'of the work dir',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the lr by batch size / auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument('--seed', type=int, help='seed of everything random')
+    parser.add_argument(
+        '--track',
+        nargs='+',
+        default=[],
+        choices=['tensorboard', 'wandb', 'mlflow'],
+        help='log to these as well; TensorBoard is used when installed',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change settings of the config, e.g. '
+        'optim_wrapper.optimizer.lr=1e-4',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='set by dist_train.sh and slurm_train.sh',
+    )
+    return parser.parse_args()
+
+
+def choose_start(cfg: Config, resume: str | None) -> None:
+    """Decide which checkpoint the run starts from."""
+    if resume is None and not cfg.get('resume'):
+        return
+    cfg.resume = True
+    if resume not in (None, 'auto'):
+        cfg.load_from = resume
+        return
+    if resume == 'auto' or not cfg.get('load_from'):
+        cfg.load_from = find_complete_checkpoint(cfg.work_dir)
+    if cfg.load_from is None:
+        cfg.resume = False
+        print_log(
+            f'--resume found no checkpoint in {cfg.work_dir}; the run starts '
+            'from the beginning.',
+            logger='current',
+        )
+
+
+def main() -> None:
+    """Train."""
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    if not cfg.get('train_dataloader') or not cfg.get('optim_wrapper'):
+        raise UserError(
+            f'{args.config} has no train_dataloader or no optim_wrapper; '
+            'give a config made for training.'
+        )
+    set_work_dir(cfg, args.work_dir)
+    if args.amp:
+        enable_amp(cfg, args.amp)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if args.seed is not None:
+        cfg.setdefault('randomness', {})
+        cfg.randomness.seed = args.seed
+    add_trackers(cfg, args.track)
+    register_safe_loader()
+    choose_start(cfg, args.resume)
+    if is_local_main():
+        check_paths(cfg, ('train', 'val'))
+    prepare_environment(cfg, args.launcher)
+
+    runner = build_runner(cfg)
+    save_atomically(runner)
+    for hook in (
+        FiniteLossHook(),
+        Float32OpsHook(),
+        ResumeDataHook(),
+        SaveOnSignalHook(),
+        RunSummaryHook(),
+    ):
+        runner.register_hook(hook)
+    runner.train()
+
+
+if __name__ == '__main__':
+    run_main(main)
