@@ -1,0 +1,16 @@
+# vHeat-B, 300 epochs at 224x224, ImageNet-1k.
+# Published: top-1 83.9 % on val (84.0 in the paper).
+# Recipe: lr 2e-3, weight decay 0.08, 16 x 128 images, 300 epochs,
+# drop path 0.5
+#
+# Train: NNODES=2 tools/dist_train.sh \
+#     configs/classification/vheat-b_16xb128_in1k.py 8
+# Test:  tools/dist_test.sh \
+#     configs/classification/vheat-b_16xb128_in1k.py CHECKPOINT 8
+#        CHECKPOINT may be the official vHeat_base.pth.
+_base_ = './vheat-t_16xb128_in1k.py'
+
+model = dict(
+    backbone=dict(arch='base', drop_path_rate=0.5),
+    head=dict(in_channels=1024),
+)
