@@ -1,0 +1,44 @@
+# PYTHON=/path/to/python3.11 and VENV=folder may be given to every target.
+PYTHON ?=
+VENV ?= .venv
+PYTHON_IN_ENV = $(VENV)/bin/python
+ENV_READY = $(VENV)/.complete
+BUILD_ENV = PYTHON='$(PYTHON)' VENV='$(VENV)' bash requirements/make_env.sh
+
+.PHONY: help env test test-slow lint format quickstart clean clean-env
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
+	  Makefile
+
+env:  ## build the pinned environment in .venv and prove that it works
+	@$(BUILD_ENV)
+
+$(ENV_READY): $(wildcard requirements/*.*)
+	@$(BUILD_ENV)
+
+quickstart: $(ENV_READY)  ## data, training, converter, tests, pictures: 15 minutes
+	$(PYTHON_IN_ENV) tools/quickstart.py
+
+test: $(ENV_READY)  ## run the fast tests
+	$(PYTHON_IN_ENV) -m pytest -q -m 'not slow and not gpu'
+
+test-slow: $(ENV_READY)  ## run the slow tests
+	$(PYTHON_IN_ENV) -m pytest -q -m slow
+
+lint: $(ENV_READY)  ## check style and format
+	$(PYTHON_IN_ENV) -m ruff check .
+	$(PYTHON_IN_ENV) -m ruff format --check .
+
+format: $(ENV_READY)  ## repair style and format where ruff can
+	$(PYTHON_IN_ENV) -m ruff check --fix .
+	$(PYTHON_IN_ENV) -m ruff format .
+
+clean:  ## delete what builds and tools left behind
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find mmvheat configs tools tests requirements -name __pycache__ -prune \
+	  -exec rm -rf {} +
+
+clean-env:  ## delete the environment (the compiled mmcv stays cached)
+	rm -rf '$(VENV)'

@@ -1,0 +1,141 @@
+"""Make a config of configs/ small enough for a training step on CPU.
+
+Only sizes change: widths and depths of the backbone (and the channels of
+whatever reads it), image and crop sizes, the data set. Types, pipelines,
+heads, losses, optimizer and their settings stay those of the file.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmvheat.models import vHeat
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(ROOT.glob('configs/*/*.py'))
+NAMES = [path.relative_to(ROOT / 'configs').as_posix() for path in CONFIGS]
+
+TINY_DIMS = [8, 16, 32, 64]
+SHRINK = 8
+SIZE_KEYS = {
+    'crop_size',
+    'img_size',
+    'max_size',
+    'scale',
+    'scales',
+    'size',
+    'stride',
+}
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a config and register the library it belongs to."""
+    cfg = Config.fromfile(path)
+    utils = importlib.import_module(f'{cfg.default_scope}.utils')
+    utils.register_all_modules(init_default_scope=False)
+    return cfg
+
+
+def get_dims(backbone: ConfigDict) -> list[int]:
+    """Get the channels of the four stages of a vHeat or Swin config."""
+    arch = backbone.get('arch')
+    if backbone.type == 'vHeat':
+        settings = vHeat.arch_settings[arch] if isinstance(arch, str) else arch
+        dims = settings['embed_dims']
+    else:
+        dims = backbone.get('embed_dims')
+        dims = dims or {'tiny': 96, 'small': 96, 'base': 128}[arch]
+    return [dims * 2**i for i in range(4)] if isinstance(dims, int) else dims
+
+
+def find_readers(model: ConfigDict) -> list[ConfigDict]:
+    """Find the parts of a model that read the maps of its backbone."""
+    if 'in_channels' in model.get('neck', {}):
+        return [model.neck]
+    names = ('decode_head', 'auxiliary_head', 'panoptic_head', 'head')
+    return [model[name] for name in names if name in model]
+
+
+def make_tiny(cfg: Config, data_root: Path) -> Config:
+    """Shrink a config in place and point it to digit scenes.
+
+    Args:
+        cfg (Config): The config.
+        data_root (Path): The digit scenes.
+
+    Returns:
+        Config: ``cfg``.
+    """
+    _shrink_backbone(cfg.model)
+    for key, value in cfg.items():
+        cfg[key] = _shrink_sizes(key, value)
+    for split in ('train', 'val'):
+        loader = cfg[f'{split}_dataloader']
+        loader.batch_size = min(loader.batch_size, 2)
+        loader.num_workers = 0
+        loader.persistent_workers = False
+        _use_digit_scenes(loader.dataset, data_root, split)
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
+        # float16 with a loss scale needs a GPU.
+        cfg.optim_wrapper.type = 'OptimWrapper'
+        cfg.optim_wrapper.pop('dtype', None)
+        cfg.optim_wrapper.pop('loss_scale', None)
+    return cfg
+
+
+def _shrink_backbone(model: ConfigDict) -> None:
+    backbone = model.backbone
+    smaller = dict(zip(get_dims(backbone), TINY_DIMS))
+    for reader in find_readers(model):
+        channels = reader.in_channels
+        if isinstance(channels, int):
+            reader.in_channels = smaller[channels]
+        else:
+            reader.in_channels = [smaller[c] for c in channels]
+    backbone.init_cfg = None
+    swin = dict(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8])
+    if backbone.type == 'vHeat':
+        arch = backbone.arch
+        settings = vHeat.arch_settings[arch] if isinstance(arch, str) else arch
+        backbone.arch = dict(settings, embed_dims=8, depths=(1, 1, 1, 1))
+    elif 'arch' in backbone:
+        backbone.arch = swin
+    else:
+        backbone.update(swin)
+
+
+def _shrink_sizes(key: str, value: Any, inside: bool = False) -> Any:
+    """Divide image and crop sizes below ``value`` by SHRINK."""
+    inside = inside or key in SIZE_KEYS
+    if isinstance(value, dict):
+        for name, child in value.items():
+            value[name] = _shrink_sizes(name, child, inside)
+    elif isinstance(value, (list, tuple)):
+        return type(value)(_shrink_sizes('', v, inside) for v in value)
+    elif inside and isinstance(value, int) and value >= 64:
+        return max(value // SHRINK, 32)
+    return value
+
+
+def _use_digit_scenes(
+    dataset: ConfigDict, data_root: Path, split: str
+) -> None:
+    dataset.data_root = str(data_root)
+    if dataset.type == 'CocoDataset':
+        dataset.ann_file = f'annotations/instances_{split}.json'
+        dataset.data_prefix = dict(img=f'{split}/')
+        dataset.metainfo = dict(classes=tuple('0123456789'))
+    elif dataset.type in ('ImageNet', 'CustomDataset'):
+        dataset.type = 'CustomDataset'
+        dataset.data_root = str(data_root / 'classification')
+        dataset.data_prefix = split
+        dataset.pop('split', None)
+    else:
+        dataset.data_prefix = dict(
+            img_path=split, seg_map_path=f'label_maps/{split}'
+        )
+        dataset.update(img_suffix='.jpg', seg_map_suffix='.png')
