@@ -24,6 +24,7 @@ from mmvheat.engine.environment import prepare_environment
 from mmvheat.engine.errors import UserError, is_local_main, run_main
 from mmvheat.engine.hooks import Float32OpsHook, PaintPredictionsHook
 from mmvheat.engine.runner import build_runner
+from mmvheat.visualization import markdown_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -101,10 +102,10 @@ def report(cfg: Config, checkpoint: str, metrics: dict, tta: bool) -> None:
     )
     with open(osp.join(cfg.work_dir, f'{name}.json'), 'w') as file:
         json.dump(record, file, indent=2, default=float)
-    rows = [f'| {key} | {value:.4g} |' for key, value in metrics.items()]
-    table = '\n'.join(['| metric | value |', '|---|---|', *rows])
+    rows = [(key, f'{value:.4g}') for key, value in metrics.items()]
+    table = markdown_table(('metric', 'value'), rows)
     with open(osp.join(cfg.work_dir, f'{name}.md'), 'w') as file:
-        file.write(table + '\n')
+        file.write(table)
     print_log(f'Metrics ({cfg.work_dir}/{name}.json)\n{table}', 'current')
 
 

@@ -28,6 +28,7 @@ from mmvheat.engine.errors import UserError, is_local_main, run_main
 from mmvheat.engine.hooks import (
     FiniteLossHook,
     Float32OpsHook,
+    LearningCurvesHook,
     ResumeDataHook,
     RunSummaryHook,
     SaveOnSignalHook,
@@ -135,6 +136,7 @@ def main() -> None:
     for hook in (
         FiniteLossHook(),
         Float32OpsHook(),
+        LearningCurvesHook(),
         ResumeDataHook(),
         SaveOnSignalHook(),
         RunSummaryHook(),

@@ -9,7 +9,10 @@
 #     CHECKPOINT 8
 _base_ = './mask-rcnn_vheat-t_fpn_1x_coco.py'
 custom_imports = dict(
-    imports=['mmvheat', 'mmvheat.engine'], allow_failed_imports=False
+    imports=['mmvheat', 'mmvheat.engine', 'mmvheat.engine.hooks'],
+    allow_failed_imports=False,
 )
 
 optim_wrapper = dict(type='BFloat16OptimWrapper')
+# NMS and RoI pooling know no bfloat16.
+custom_hooks = [dict(type='Float32OpsHook')]

@@ -25,7 +25,10 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
         launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
     """
     cfg.launcher = launcher
-    if launcher == 'none' or torch.cuda.is_available():
+    if launcher == 'none':
+        return
+    gather_over_the_network(cfg)
+    if torch.cuda.is_available():
         return
     if launcher == 'slurm':
         os.environ['RANK'] = os.environ['SLURM_PROCID']
@@ -42,6 +45,9 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
     )
     wrapper.device_ids = None
     cfg.model_wrapper_cfg = wrapper
+    if cfg.get('strategy', {}).get('type') == 'FSDPStrategy':
+        cfg.strategy.setdefault('model_wrapper', {})
+        cfg.strategy.model_wrapper.device_id = None
     cfg.pop('sync_bn', None)
     replaced = replace_sync_bn(cfg.model)
     if replaced and dist.get_rank() == 0:
@@ -50,6 +56,24 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
             'BN in this CPU run.',
             logger='current',
         )
+
+
+def gather_over_the_network(cfg: Config) -> None:
+    """Let the ranks exchange test results without a common folder.
+
+    By default they go through files below the working directory, which must
+    then be writable and the same for every machine.
+
+    Args:
+        cfg (Config): The config to change.
+    """
+    for split in ('val', 'test'):
+        evaluators = cfg.get(f'{split}_evaluator') or []
+        if isinstance(evaluators, dict):
+            evaluators = [evaluators]
+        for evaluator in evaluators:
+            # 'gpu' names the collective, which gloo does on CPU.
+            evaluator.setdefault('collect_device', 'gpu')
 
 
 def replace_sync_bn(node: dict | list) -> int:

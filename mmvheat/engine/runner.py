@@ -85,6 +85,8 @@ class _CheckedData:
             dataset = dataloader['dataset']
             source = dataset.get('ann_file') or dataset.get('data_root')
             reason = ' '.join(str(error).split())
+            if reason == 'need at least one array to concatenate':
+                reason = 'No usable image is left, see also filter_cfg.'
             raise UserError(
                 f'The data set {dataset.get("type")} of {source} could not '
                 f'be built: {type(error).__name__}: {reason}'

@@ -21,7 +21,10 @@ class ChannelsLastConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (B, H, W, C_in) to (B, H', W', C_out)."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x.permute(0, 3, 1, 2)
+        if torch.compiler.is_compiling():
+            x = x.clone()
+        return super().forward(x).permute(0, 2, 3, 1)
 
 
 class PointwiseConv2d(nn.Conv2d):

@@ -108,7 +108,7 @@ def paint_segmentation(
     """
     canvas = enlarge(image, scale)
     names, places = [], []
-    for number in np.unique(label_map):
+    for number in np.unique(label_map).astype(int).tolist():
         if number == background or number >= len(palette):
             continue
         mask = label_map == number

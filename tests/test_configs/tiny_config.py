@@ -1,7 +1,7 @@
 """Make a config of configs/ small enough for a training step on CPU.
 
 Only sizes change: widths and depths of the backbone (and the channels of
-whatever reads it), image and crop sizes, the data set. Types, pipelines,
+whatever reads it), of images, crops and sets of proposals; and the data set. Types, pipelines,
 heads, losses, optimizer and their settings stay those of the file.
 """
 
@@ -22,13 +22,16 @@ NAMES = [path.relative_to(ROOT / 'configs').as_posix() for path in CONFIGS]
 TINY_DIMS = [8, 16, 32, 64]
 SHRINK = 8
 SIZE_KEYS = {
-    'crop_size',
-    'img_size',
-    'max_size',
-    'scale',
-    'scales',
-    'size',
-    'stride',
+    *(
+        'crop_size',
+        'img_size',
+        'max_size',
+        'scale',
+        'scales',
+        'size',
+        'stride',
+    ),
+    *('max_per_img', 'nms_pre', 'num', 'num_points', 'num_queries'),
 }
 
 
@@ -103,13 +106,13 @@ def _shrink_backbone(model: ConfigDict) -> None:
         settings = vHeat.arch_settings[arch] if isinstance(arch, str) else arch
         backbone.arch = dict(settings, embed_dims=8, depths=(1, 1, 1, 1))
     elif 'arch' in backbone:
-        backbone.arch = swin
+        backbone.update(arch=swin, pad_small_map=True)
     else:
         backbone.update(swin)
 
 
 def _shrink_sizes(key: str, value: Any, inside: bool = False) -> Any:
-    """Divide image and crop sizes below ``value`` by SHRINK."""
+    """Divide the sizes below ``value`` by SHRINK, down to 32."""
     inside = inside or key in SIZE_KEYS
     if isinstance(value, dict):
         for name, child in value.items():

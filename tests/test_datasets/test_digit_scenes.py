@@ -242,7 +242,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
         assert list(tmp_path.rglob('*.jpg'))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(digit_scenes, '_write_crops', interrupt)
+    monkeypatch.setattr(digit_scenes, 'write_crops', interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_digit_scenes(tmp_path / 'scenes', **SMALL)
     assert not list(tmp_path.iterdir())

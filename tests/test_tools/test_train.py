@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import pytest
 
 TASKS = ('classifier', 'mask_rcnn', 'upernet')
@@ -16,6 +17,9 @@ def test_every_task_leaves_checkpoint_config_and_scalars(
     assert list(job.work_dir.glob('*/vis_data/events.out.tfevents.*'))
     assert (job.work_dir / f'{name}.py').is_file()
     assert len(job.scalars('loss')) > 2
+    curves = cv2.imread(str(job.work_dir / 'curves.png'))
+    assert curves is not None
+    assert curves.std() > 0
 
 
 def test_summary_comes_before_the_first_iteration(trained) -> None:

@@ -100,8 +100,8 @@ def test_every_region_is_named_once_unless_it_is_tiny():
     named = paint_segmentation(GRAY, label_map, [RED, GREEN], ['', 'cat'])
     text = changed(named, plain)
     assert text[25:40, 15:60].any()
-    assert text[75:90, 115:159].any()
-    assert not text[44:75].any()
+    assert text[67:90, 115:159].any()
+    assert not text[44:66].any()
 
 
 def test_enlarging_keeps_label_values():

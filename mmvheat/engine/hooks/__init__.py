@@ -2,6 +2,7 @@
 
 from .finite_loss_hook import FiniteLossHook
 from .float32_ops_hook import Float32OpsHook
+from .learning_curves_hook import LearningCurvesHook
 from .paint_predictions_hook import PaintPredictionsHook
 from .resume_data_hook import ResumeDataHook
 from .run_summary_hook import RunSummaryHook
@@ -10,6 +11,7 @@ from .save_on_signal_hook import SaveOnSignalHook
 __all__ = [
     'FiniteLossHook',
     'Float32OpsHook',
+    'LearningCurvesHook',
     'PaintPredictionsHook',
     'ResumeDataHook',
     'RunSummaryHook',

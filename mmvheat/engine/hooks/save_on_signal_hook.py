@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import os.path as osp
 import signal
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.dist import is_distributed, is_main_process, master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -65,6 +66,13 @@ class SaveOnSignalHook(Hook):
                     hook._swap_ema_parameters()
             meta = dict(epoch=runner.epoch, iter=runner.iter)
             self._save_and_exit(runner, meta)
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Remove a checkpoint that a finished run needs no more."""
+        path = osp.join(runner.work_dir, self.filename)
+        if osp.exists(path):
+            os.remove(path)
 
     def _save_and_exit(self, runner: Runner, meta: dict) -> None:
         runner.save_checkpoint(

@@ -1,0 +1,15 @@
+# Parameters, gradients and optimizer state sharded over the processes.
+_base_ = 'classifier.py'
+runner_type = 'FlexibleRunner'
+strategy = dict(
+    type='FSDPStrategy',
+    model_wrapper=dict(
+        type='MMFullyShardedDataParallel',
+        use_orig_params=True,
+        auto_wrap_policy=dict(
+            type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy',
+            min_num_params=10000,
+        ),
+    ),
+    state_dict_cfg='full',
+)

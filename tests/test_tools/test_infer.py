@@ -1,0 +1,90 @@
+"""tools/infer.py draws images of any task."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+CHECKPOINTS = dict(
+    classifier='epoch_2.pth', mask_rcnn='epoch_1.pth', upernet='iter_6.pth'
+)
+
+
+@pytest.fixture
+def infer(run_tool, trained, configs, tmp_path):
+    """Run it on a path with the trained model of a config."""
+
+    def run(name: str, source):
+        return run_tool(
+            'infer.py',
+            source,
+            '--config',
+            configs / f'{name}.py',
+            '--checkpoint',
+            trained(name).work_dir / CHECKPOINTS[name],
+            '--out-dir',
+            tmp_path / 'out',
+            '--score-thr',
+            '0.01',
+        )
+
+    return run
+
+
+@pytest.mark.parametrize('name', CHECKPOINTS)
+def test_folder_is_drawn_with_its_sub_folders(
+    infer, shapes, tmp_path, name
+) -> None:
+    images = tmp_path / 'images'
+    (images / 'more').mkdir(parents=True)
+    shutil.copy(shapes / 'val' / '000.jpg', images / 'first.jpg')
+    shutil.copy(shapes / 'val' / '001.jpg', images / 'more' / 'second.JPG')
+    (images / 'notes.txt').write_text('no image')
+    job = infer(name, images)
+    assert job.exit_code == 0, job.output
+    out = tmp_path / 'out'
+    drawn = cv2.imread(str(out / 'vis' / 'first.png'))
+    assert drawn.std() > 0
+    assert (out / 'vis' / 'more' / 'second.png').is_file()
+    if name == 'upernet':
+        labels = cv2.imread(str(out / 'label_maps' / 'first.png'), -1)
+        assert labels.shape == (64, 64)
+        assert labels.max() < 4
+        return
+    predictions = json.loads((out / 'predictions.json').read_text())
+    assert sorted(predictions) == ['first.jpg', 'more/second.JPG']
+    if name == 'classifier':
+        assert predictions['first.jpg']['name'] in ('box', 'disc', 'stripe')
+    else:
+        boxes = np.array(predictions['first.jpg']['bboxes'])
+        assert boxes.shape[1] == 4
+
+
+def test_single_image(infer, shapes, tmp_path) -> None:
+    job = infer('upernet', shapes / 'val' / '002.jpg')
+    assert job.exit_code == 0, job.output
+    assert (tmp_path / 'out' / 'vis' / '002.png').is_file()
+
+
+def test_unreadable_image_is_left_out_and_named(
+    infer, shapes, tmp_path
+) -> None:
+    images = tmp_path / 'images'
+    images.mkdir()
+    shutil.copy(shapes / 'val' / '000.jpg', images)
+    (images / 'broken.png').write_bytes(b'')
+    job = infer('upernet', images)
+    assert '1 of 2 images' in job.error
+    assert 'broken.png' in job.error
+    assert (tmp_path / 'out' / 'vis' / '000.png').is_file()
+
+
+@pytest.mark.parametrize('kind', ['missing', 'empty'])
+def test_no_image_at_all(infer, tmp_path, kind) -> None:
+    if kind == 'empty':
+        (tmp_path / kind).mkdir()
+    assert str(tmp_path / kind) in infer('upernet', tmp_path / kind).error
