@@ -41,7 +41,7 @@ DATA = 'data/digit_scenes'
 WORK = 'work_dirs/quickstart'
 PRETRAINED = f'{WORK}/vheat-n_digits-192.pth'
 CONFIGS = {
-    'classification': 'configs/quickstart/vheat-n_12e_digit-crops-64x64.py',
+    'classification': 'configs/quickstart/vheat-n_16e_digit-crops-64x64.py',
     'mask_rcnn': 'configs/quickstart/mask-rcnn_vheat-n_fpn_4e_digit-scenes.py',
     'upernet': (
         'configs/quickstart/upernet_vheat-n_800i_digit-scenes-192x192.py'

@@ -17,7 +17,6 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from mmvheat.checkpoint import register_safe_loader
 from mmvheat.engine.checks import check_paths
 from mmvheat.engine.config import enable_tta, load_config, set_work_dir
 from mmvheat.engine.environment import prepare_environment
@@ -127,7 +126,6 @@ def main() -> None:
         cfg.test_cfg.fp16 = True
     if args.out:
         add_output(cfg, args.out)
-    register_safe_loader()
     if is_local_main():
         check_paths(cfg, ('test',))
     prepare_environment(cfg, args.launcher)

@@ -14,7 +14,7 @@ import argparse
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
-from mmvheat.checkpoint import find_complete_checkpoint, register_safe_loader
+from mmvheat.checkpoint import ExactResumeHook, find_complete_checkpoint
 from mmvheat.engine.checks import check_paths
 from mmvheat.engine.config import (
     add_trackers,
@@ -125,7 +125,6 @@ def main() -> None:
         cfg.setdefault('randomness', {})
         cfg.randomness.seed = args.seed
     add_trackers(cfg, args.track)
-    register_safe_loader()
     choose_start(cfg, args.resume)
     if is_local_main():
         check_paths(cfg, ('train', 'val'))
@@ -134,6 +133,7 @@ def main() -> None:
     runner = build_runner(cfg)
     save_atomically(runner)
     for hook in (
+        ExactResumeHook(),
         FiniteLossHook(),
         Float32OpsHook(),
         LearningCurvesHook(),

@@ -2,7 +2,7 @@
 # scene, starting from the classifier's weights.
 #
 #   python interpolate4downstream.py --pt_size 64 --tg_size 192 \
-#       --pt_pth work_dirs/vheat-n_12e_digit-crops-64x64/epoch_12.pth \
+#       --pt_pth work_dirs/vheat-n_16e_digit-crops-64x64/epoch_16.pth \
 #       --tg_pth work_dirs/quickstart/vheat-n_digits-192.pth
 #   python tools/train.py \
 #       configs/quickstart/mask-rcnn_vheat-n_fpn_4e_digit-scenes.py

@@ -8,6 +8,7 @@ from .atomic_backend import AtomicBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .errors import UserError
 from .instance_tta_model import InstanceTTAModel
+from .sharding import shard_vheat
 from .layer_decay_optim_wrapper_constructor import (
     LayerDecayOptimWrapperConstructor,
 )
@@ -18,4 +19,5 @@ __all__ = [
     'InstanceTTAModel',
     'LayerDecayOptimWrapperConstructor',
     'UserError',
+    'shard_vheat',
 ]

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvheat.ops import has_symbolic_size
+
 
 class ChannelsLastConv2d(nn.Conv2d):
     """2-D convolution with the arguments and parameters of ``nn.Conv2d``."""
@@ -22,8 +24,10 @@ class ChannelsLastConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map features (B, H, W, C_in) to (B, H', W', C_out)."""
         x = x.permute(0, 3, 1, 2)
-        if torch.compiler.is_compiling():
-            x = x.clone()
+        if torch.compiler.is_compiling() and has_symbolic_size(x):
+            # Inductor of torch 2.13 fails to compare channels-last strides
+            # that are symbols.
+            x = x.contiguous()
         return super().forward(x).permute(0, 2, 3, 1)
 
 

@@ -9,13 +9,14 @@ from .heat import (
     heat_decay,
     is_autocast,
 )
-from .tracing import is_traced
+from .tracing import has_symbolic_size, is_traced
 
 __all__ = [
     'conduct_heat',
     'dct_basis',
     'filter_dct',
     'get_compute_dtype',
+    'has_symbolic_size',
     'heat_decay',
     'is_autocast',
     'is_traced',

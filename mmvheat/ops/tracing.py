@@ -20,3 +20,17 @@ def is_traced(x: Tensor) -> bool:
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
     return type(x) not in (Tensor, nn.Parameter)
+
+
+def has_symbolic_size(x: Tensor) -> bool:
+    """Tell whether a program being compiled takes ``x`` of several sizes.
+
+    Args:
+        x (Tensor): A tensor of a program being compiled.
+
+    Returns:
+        bool: Whether some size is a symbol.
+    """
+    from torch.fx.experimental.symbolic_shapes import has_static_value
+
+    return not all(has_static_value(size) for size in x.shape)

@@ -86,7 +86,7 @@ def read_prediction(sample: object) -> list[torch.Tensor]:
 
 @every_config
 def test_channels_come_from_the_arch(path: Path) -> None:
-    model = Config.fromfile(path).model
+    model = load_config(path).model
     dims = get_dims(model.backbone)
     stages = model.backbone.get('out_indices', range(4))
     readers = find_readers(model)
@@ -102,7 +102,7 @@ def test_channels_come_from_the_arch(path: Path) -> None:
 
 @every_config
 def test_nothing_of_another_backbone_is_left(path: Path) -> None:
-    cfg = Config.fromfile(path)
+    cfg = load_config(path)
     if cfg.model.backbone.type != 'vHeat':
         pytest.skip('a baseline')
     text = cfg.pretty_text.lower()
@@ -119,7 +119,7 @@ def test_nothing_of_another_backbone_is_left(path: Path) -> None:
 
 @every_config
 def test_batch_size_can_be_scaled(path: Path) -> None:
-    cfg = Config.fromfile(path)
+    cfg = load_config(path)
     base = cfg.auto_scale_lr.base_batch_size
 
     assert base % cfg.train_dataloader.batch_size == 0

@@ -1,12 +1,14 @@
 """Make a config of configs/ small enough for a training step on CPU.
 
-Only sizes change: widths and depths of the backbone (and the channels of
-whatever reads it), of images, crops and sets of proposals; and the data set. Types, pipelines,
-heads, losses, optimizer and their settings stay those of the file.
+Only the data set and sizes change: widths and depths of the backbone (and the
+channels of whatever reads it), images, crops, sets of proposals. Types,
+pipelines, heads, losses, optimizer and their settings stay those of the file.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib
 from pathlib import Path
 from typing import Any
@@ -35,12 +37,17 @@ SIZE_KEYS = {
 }
 
 
-def load_config(path: str | Path) -> Config:
+def load_config(path: Path) -> Config:
     """Read a config and register the library it belongs to."""
-    cfg = Config.fromfile(path)
+    cfg = copy.deepcopy(_read(path))
     utils = importlib.import_module(f'{cfg.default_scope}.utils')
     utils.register_all_modules(init_default_scope=False)
     return cfg
+
+
+@functools.lru_cache(maxsize=None)
+def _read(path: Path) -> Config:
+    return Config.fromfile(path)
 
 
 def get_dims(backbone: ConfigDict) -> list[int]:

@@ -6,10 +6,7 @@ strategy = dict(
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',
         use_orig_params=True,
-        auto_wrap_policy=dict(
-            type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy',
-            min_num_params=10000,
-        ),
+        auto_wrap_policy='shard_vheat',
     ),
     state_dict_cfg='full',
 )

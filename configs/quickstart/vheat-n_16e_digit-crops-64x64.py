@@ -1,6 +1,6 @@
 # Pre-training: a narrow vHeat classifies single digits on photographs.
 #
-#   python tools/train.py configs/quickstart/vheat-n_12e_digit-crops-64x64.py
+#   python tools/train.py configs/quickstart/vheat-n_16e_digit-crops-64x64.py
 #
 # For your own images: an ImageNet-style folder (one folder a class), its path
 # in `data_root`, the number of classes in the head.
@@ -88,16 +88,16 @@ model = dict(
     ),
 )
 
-# --- schedule: 12 epochs, batch 32, AdamW 2e-3, warm-up, cosine -----------
+# --- schedule: 16 epochs, batch 32, AdamW 2e-3, warm-up, cosine -----------
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=180),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=180, T_max=1980),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=180, T_max=2700),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=16, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 default_hooks = dict(
