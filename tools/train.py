@@ -13,6 +13,7 @@ import argparse
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from mmvheat.checkpoint import ExactResumeHook, find_complete_checkpoint
 from mmvheat.engine.checks import check_paths
@@ -131,9 +132,11 @@ def main() -> None:
     prepare_environment(cfg, args.launcher)
 
     runner = build_runner(cfg)
-    save_atomically(runner)
+    if isinstance(runner, Runner):
+        # Neither knows sharded parameters.
+        save_atomically(runner)
+        runner.register_hook(ExactResumeHook())
     for hook in (
-        ExactResumeHook(),
         FiniteLossHook(),
         Float32OpsHook(),
         LearningCurvesHook(),

@@ -8,7 +8,7 @@ from .atomic_backend import AtomicBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .errors import UserError
 from .instance_tta_model import InstanceTTAModel
-from .sharding import shard_vheat
+from .sharding import ShardedStrategy, shard_vheat
 from .layer_decay_optim_wrapper_constructor import (
     LayerDecayOptimWrapperConstructor,
 )
@@ -18,6 +18,7 @@ __all__ = [
     'BFloat16OptimWrapper',
     'InstanceTTAModel',
     'LayerDecayOptimWrapperConstructor',
+    'ShardedStrategy',
     'UserError',
     'shard_vheat',
 ]

@@ -45,8 +45,6 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
     )
     wrapper.device_ids = None
     cfg.model_wrapper_cfg = wrapper
-    if cfg.get('strategy', {}).get('type') == 'FSDPStrategy':
-        _shard_on_cpu(cfg.strategy)
     cfg.pop('sync_bn', None)
     replaced = replace_sync_bn(cfg.model)
     if replaced and dist.get_rank() == 0:
@@ -54,21 +52,6 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
             f'SyncBN needs CUDA: {replaced} norm settings of the model are '
             'BN in this CPU run.',
             logger='current',
-        )
-
-
-def _shard_on_cpu(strategy: ConfigDict) -> None:
-    strategy.setdefault('model_wrapper', ConfigDict())
-    strategy.model_wrapper.device_id = 'cpu'
-    if strategy.get('state_dict_cfg') == 'full':
-        # Offloading to the CPU what is there already ends in a crash.
-        stay = dict(offload_to_cpu=False, rank0_only=False)
-        strategy.state_dict_cfg = ConfigDict(
-            state_dict_type='FULL_STATE_DICT',
-            state_dict_config=dict(type='FullStateDictConfig', **stay),
-            optim_state_dict_config=dict(
-                type='FullOptimStateDictConfig', **stay
-            ),
         )
 
 

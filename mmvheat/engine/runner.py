@@ -137,13 +137,13 @@ def build_runner(cfg: Config) -> CheckedRunner | CheckedFlexibleRunner:
         ) from error
 
 
-def save_atomically(runner: Runner | FlexibleRunner) -> None:
+def save_atomically(runner: Runner) -> None:
     """Let the checkpoint hook of ``runner`` write through ``AtomicBackend``.
 
     A hook that already names another storage keeps it.
 
     Args:
-        runner (Runner | FlexibleRunner): The runner to change.
+        runner (Runner): The runner to change.
     """
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.backend_args is None:

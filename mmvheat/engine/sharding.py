@@ -1,9 +1,12 @@
-"""How sharded training (FSDP) cuts a model into units."""
+"""Sharded training (FSDP) of models that do not fit one device."""
 
 from __future__ import annotations
 
-from mmengine.registry import FUNCTIONS
+import torch
+from mmengine._strategy import FSDPStrategy
+from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmvheat.models import Mlp
 
@@ -19,8 +22,6 @@ def shard_vheat(
     and the downsample layer of a stage are computed outside the ``forward``
     of the module that holds them, where their weights are not gathered.
 
-    For ``auto_wrap_policy`` of mmengine's ``MMFullyShardedDataParallel``.
-
     Args:
         module (nn.Module): The module in question.
         recurse (bool): Whether to look into its children.
@@ -30,3 +31,66 @@ def shard_vheat(
         bool: The answer to ``recurse``, else whether it becomes a unit.
     """
     return True if recurse else isinstance(module, Mlp)
+
+
+@STRATEGIES.register_module()
+class ShardedStrategy(FSDPStrategy):
+    """mmengine's ``FSDPStrategy``, ready for vHeat.
+
+    Each process keeps a part of the parameters, gradients and optimizer
+    state. Checkpoints hold the whole model, so that any tool reads them. A
+    config needs no more than ``runner_type='FlexibleRunner'`` and
+    ``strategy=dict(type='ShardedStrategy')``.
+
+    Args:
+        model_wrapper (dict, optional): Arguments of
+            ``MMFullyShardedDataParallel``; units are chosen by
+            :func:`shard_vheat` unless it says otherwise.
+        state_dict_cfg (str | dict): How checkpoints are made. Defaults to
+            'full', which is whole ones.
+        **kwargs: Arguments of ``FSDPStrategy``.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_wrapper: dict | None = None,
+        state_dict_cfg: str | dict = 'full',
+        **kwargs,
+    ) -> None:
+        model_wrapper = {
+            'type': 'MMFullyShardedDataParallel',
+            'use_orig_params': True,
+            'auto_wrap_policy': 'shard_vheat',
+            **(model_wrapper or {}),
+        }
+        if not torch.cuda.is_available():
+            model_wrapper['device_id'] = torch.device('cpu')
+            if state_dict_cfg == 'full':
+                # On CPU, offloading to the CPU ends in a crash.
+                stay = dict(offload_to_cpu=False, rank0_only=False)
+                state_dict_cfg = dict(
+                    state_dict_type='FULL_STATE_DICT',
+                    state_dict_config=dict(type='FullStateDictConfig', **stay),
+                    optim_state_dict_config=dict(
+                        type='FullOptimStateDictConfig', **stay
+                    ),
+                )
+        super().__init__(
+            model_wrapper=model_wrapper,
+            state_dict_cfg=state_dict_cfg,
+            **kwargs,
+        )
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load the state of the optimizer.
+
+        Args:
+            state_dict (dict): The state, as ``optim_state_dict`` gives it.
+        """
+        # mmengine passes these in an order that torch has changed.
+        optimizer = self.optim_wrapper.optimizer
+        state = FullyShardedDataParallel.optim_state_dict_to_load(
+            model=self.model, optim=optimizer, optim_state_dict=state_dict
+        )
+        self.optim_wrapper.load_state_dict(state)

@@ -6,6 +6,10 @@ from torch import Tensor, nn
 
 from mmvheat.ops import has_symbolic_size
 
+# Inductor of torch 2.13 fails to compare channels-last strides that are
+# symbols: https://github.com/pytorch/pytorch/issues/188422.
+_AVOID_SYMBOLIC_STRIDES = torch.__version__.startswith('2.13.')
+
 
 class ChannelsLastConv2d(nn.Conv2d):
     """2-D convolution with the arguments and parameters of ``nn.Conv2d``."""
@@ -24,9 +28,7 @@ class ChannelsLastConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map features (B, H, W, C_in) to (B, H', W', C_out)."""
         x = x.permute(0, 3, 1, 2)
-        if torch.compiler.is_compiling() and has_symbolic_size(x):
-            # Inductor of torch 2.13 fails to compare channels-last strides
-            # that are symbols.
+        if _AVOID_SYMBOLIC_STRIDES and has_symbolic_size(x):
             x = x.contiguous()
         return super().forward(x).permute(0, 2, 3, 1)
 

@@ -26,11 +26,13 @@ def has_symbolic_size(x: Tensor) -> bool:
     """Tell whether a program being compiled takes ``x`` of several sizes.
 
     Args:
-        x (Tensor): A tensor of a program being compiled.
+        x (Tensor): Any tensor.
 
     Returns:
-        bool: Whether some size is a symbol.
+        bool: Whether some size is a symbol; False in eager execution.
     """
+    if not torch.compiler.is_compiling():
+        return False
     from torch.fx.experimental.symbolic_shapes import has_static_value
 
     return not all(has_static_value(size) for size in x.shape)

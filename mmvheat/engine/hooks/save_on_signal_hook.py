@@ -79,6 +79,7 @@ class SaveOnSignalHook(Hook):
             runner.work_dir,
             self.filename,
             meta=meta,
+            by_epoch=False,
             backend_args=dict(backend='atomic'),
         )
         path = osp.join(runner.work_dir, self.filename)
