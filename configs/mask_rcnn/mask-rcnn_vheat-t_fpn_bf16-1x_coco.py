@@ -9,8 +9,7 @@
 #     CHECKPOINT 8
 _base_ = './mask-rcnn_vheat-t_fpn_1x_coco.py'
 custom_imports = dict(
-    imports=['mmvheat', 'mmvheat.engine', 'mmvheat.engine.hooks'],
-    allow_failed_imports=False,
+    imports=['mmvheat', 'mmvheat.engine.hooks'], allow_failed_imports=False
 )
 
 optim_wrapper = dict(type='BFloat16OptimWrapper')

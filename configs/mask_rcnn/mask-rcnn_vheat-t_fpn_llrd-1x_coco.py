@@ -9,9 +9,6 @@
 #     configs/mask_rcnn/mask-rcnn_vheat-t_fpn_llrd-1x_coco.py \
 #     CHECKPOINT 8
 _base_ = './mask-rcnn_vheat-t_fpn_1x_coco.py'
-custom_imports = dict(
-    imports=['mmvheat', 'mmvheat.engine'], allow_failed_imports=False
-)
 
 optim_wrapper = dict(
     constructor='LayerDecayOptimWrapperConstructor',

@@ -10,8 +10,5 @@
 #     configs/upernet/upernet_vheat-t_8xb2-bf16-160k_ade20k-512x512.py \
 #     CHECKPOINT 8 [--tta]
 _base_ = './upernet_vheat-t_8xb2-160k_ade20k-512x512.py'
-custom_imports = dict(
-    imports=['mmvheat', 'mmvheat.engine'], allow_failed_imports=False
-)
 
 optim_wrapper = dict(type='BFloat16OptimWrapper')

@@ -82,6 +82,13 @@ class ShardedStrategy(FSDPStrategy):
             **kwargs,
         )
 
+    def _wrap_model(self, model: nn.Module) -> nn.Module:
+        for parameter in model.parameters():
+            # FSDP flattens channels-last weights in memory order, but their
+            # optimizer state, when it is loaded, in logical order.
+            parameter.data = parameter.data.contiguous()
+        return super()._wrap_model(model)
+
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load the state of the optimizer.
 

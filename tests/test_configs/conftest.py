@@ -32,7 +32,7 @@ def metafiles_read_once() -> Iterator[None]:
     For every base of a library, mmengine reads all metafiles of the library.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, 'load', functools.lru_cache(None)(utils.load))
+        patch.setattr(utils, 'load', functools.cache(utils.load))
         yield
 
 

@@ -45,7 +45,7 @@ def load_config(path: Path) -> Config:
     return cfg
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _read(path: Path) -> Config:
     return Config.fromfile(path)
 

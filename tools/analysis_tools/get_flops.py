@@ -18,7 +18,7 @@ from complexity import Complexity, measure
 from mmengine.config import DictAction
 
 from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.engine.errors import run_main
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = '<!-- written by tools/analysis_tools/get_flops.py --write-tables -->'
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--write-tables',
         action='store_true',
-        help='write the table of every README.md below configs/',
+        help='write the tables into the README.md files below configs/',
     )
     args = parser.parse_args()
     if bool(args.configs) == args.write_tables:
@@ -76,6 +76,15 @@ def describe(complexity: Complexity) -> list[str]:
         f'{height}x{width}',
         f'{complexity.params / 1e6:.2f} M',
         *(f'{count / 1e9:.1f} G' for count in flops),
+    ]
+
+
+def find_readmes() -> list[Path]:
+    """Find the READMEs below configs/ with a place for a table."""
+    return [
+        path
+        for path in sorted(ROOT.glob('configs/*/README.md'))
+        if BEGIN in path.read_text() and END in path.read_text()
     ]
 
 
@@ -113,19 +122,10 @@ def make_folder_table(folder: Path) -> str:
 
 
 def put_table(text: str, table: str) -> str:
-    """Replace the table between the markers of a README.
-
-    Raises:
-        UserError: The README lacks a marker.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(
-            f'A README.md below configs/ lacks the lines {BEGIN} and {END}; '
-            'add them where its table should stand.'
-        )
-    return f'{before}{begin}\n{table}\n{end}{after}'
+    """Replace what stands between the markers of a README by a table."""
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f'{before}{BEGIN}\n{table}\n{END}{after}'
 
 
 def _link_weights(url: str | None) -> str:
@@ -138,9 +138,8 @@ def main() -> None:
     """Print or write the tables."""
     args = parse_args()
     if args.write_tables:
-        for metafile in sorted(ROOT.glob('configs/*/metafile.yml')):
-            readme = metafile.with_name('README.md')
-            table = make_folder_table(metafile.parent)
+        for readme in find_readmes():
+            table = make_folder_table(readme.parent)
             readme.write_text(put_table(readme.read_text(), table))
             print(f'wrote {readme.relative_to(ROOT)}', flush=True)
         return

@@ -46,6 +46,7 @@ model = dict(
         ),
         img_size=64,
         drop_path_rate=0.0,
+        out_indices=(3,),
     ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(

@@ -2,9 +2,9 @@
 # of a scene, starting from the classifier's weights.
 #
 #   python tools/train.py \
-#       configs/quickstart/upernet_vheat-n_800i_digit-scenes-192x192.py
+#       configs/quickstart/upernet_vheat-n_600i_digit-scenes-192x192.py
 #   bash tools/dist_test.sh \
-#       configs/quickstart/upernet_vheat-n_800i_digit-scenes-192x192.py \
+#       configs/quickstart/upernet_vheat-n_600i_digit-scenes-192x192.py \
 #       CHECKPOINT 1 --tta
 #
 # For your own data in ADE20K format (RGB images, PNG label maps): `data_root`,
@@ -137,7 +137,7 @@ model = dict(
     ),
 )
 
-# --- schedule: 800 iterations, AdamW 1e-3, warm-up, poly -----------------
+# --- schedule: 600 iterations, AdamW 1e-3, warm-up, poly -----------------
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
@@ -151,10 +151,10 @@ param_scheduler = [
         power=1.0,
         by_epoch=False,
         begin=100,
-        end=800,
+        end=600,
     ),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=800, val_interval=200)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=200)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -162,7 +162,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=400, max_keep_ckpts=1
+        type='CheckpointHook', by_epoch=False, interval=600, max_keep_ckpts=1
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),

@@ -5,7 +5,7 @@
 #       --pt_pth work_dirs/vheat-n_16e_digit-crops-64x64/epoch_16.pth \
 #       --tg_pth work_dirs/quickstart/vheat-n_digits-192.pth
 #   python tools/train.py \
-#       configs/quickstart/mask-rcnn_vheat-n_fpn_4e_digit-scenes.py
+#       configs/quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py
 #
 # For your own data in COCO format: `data_root`, `metainfo` and `num_classes`
 # (it stands in two heads).
@@ -101,7 +101,9 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=64),
         bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=10),
         mask_roi_extractor=dict(out_channels=64),
-        mask_head=dict(in_channels=64, conv_out_channels=64, num_classes=10),
+        mask_head=dict(
+            num_convs=2, in_channels=64, conv_out_channels=64, num_classes=10
+        ),
     ),
     # Small images have few places: fewer proposals are enough.
     train_cfg=dict(
@@ -114,7 +116,7 @@ model = dict(
     ),
 )
 
-# --- schedule: 4 epochs, batch 8, AdamW 1e-3, warm-up, cosine --------
+# --- schedule: 3 epochs, batch 8, AdamW 1e-3, warm-up, cosine --------
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
@@ -122,9 +124,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, T_max=400),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, T_max=275),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=1)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(

@@ -1,0 +1,161 @@
+"""Parameters and FLOPs are those of the official model, and of the READMEs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from complexity import build, count_flops, heat_flops, measure
+from get_flops import describe, find_readmes, make_folder_table
+from mmengine.analysis import get_model_complexity_info
+from tiny_config import ROOT, load_config, make_tiny
+from torch import nn
+
+DET = 'mask_rcnn/mask-rcnn_vheat-{}_fpn_1x_coco.py'
+SEG = 'upernet/upernet_vheat-{}_8xb2-160k_ade20k-512x512.py'
+# Measured on the official model by mmengine's get_model_complexity_info.
+OFFICIAL = [
+    (DET.format('t'), '52.74 M', '286.4 G'),
+    (DET.format('s'), '74.11 M', '376.5 G'),
+    (DET.format('b'), '114.69 M', '526.2 G'),
+    (SEG.format('t'), '64.89 M', '968.7 G'),
+    (SEG.format('s'), '86.26 M', '1062.2 G'),
+    (SEG.format('b'), '128.82 M', '1219.4 G'),
+]
+
+
+@pytest.mark.parametrize(('name', 'params', 'flops'), OFFICIAL)
+def test_equals_the_official_model_to_the_printed_digit(
+    name: str, params: str, flops: str
+) -> None:
+    complexity = measure(load_config(ROOT / 'configs' / name))
+    columns = describe(complexity)
+
+    assert columns[1:3] == [params, flops]
+    path = ROOT / 'configs' / name
+    row = f'({path.name}) | {" | ".join(columns)} |'
+    assert row in path.with_name('README.md').read_text()
+    # The products with the decay are defined, but count nothing when run;
+    # to_k runs in training alone.
+    height, width = complexity.shape
+    assert 0 < complexity.defined - complexity.training < 4e7
+    assert complexity.evaluation < complexity.training
+
+
+def test_published_swin_baseline_comes_out() -> None:
+    name = DET.format('t').replace('vheat', 'swin')
+
+    complexity = measure(load_config(ROOT / 'configs' / name))
+
+    assert round(complexity.params / 1e6) == 48
+    assert round(complexity.defined / 1e9) == 267
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'classification/swin-t_16xb64_in1k.py',
+        'upernet/upernet_swin-t_8xb2-160k_ade20k-512x512.py',
+        'sem_fpn/fpn_vheat-t_8xb4-40k_ade20k-512x512.py',
+    ],
+)
+def test_counts_by_the_convention_of_mmengine(
+    name: str, digit_scenes: Path
+) -> None:
+    cfg = make_tiny(load_config(ROOT / 'configs' / name), digit_scenes)
+    model = build(cfg).eval()
+    model.auxiliary_head = None
+    if 'vheat' in name:
+        # mmengine miscounts a matrix times a batch of matrices.
+        model.backbone = FourMaps()
+    theirs = get_model_complexity_info(
+        model, (3, 64, 96), show_table=False, show_arch=False
+    )
+
+    ours = count_flops(model.to('meta'), 64, 96)
+
+    assert ours.total() == theirs['flops']
+
+
+class FourMaps(nn.Module):
+    """A pyramid of the shapes of a tiny vHeat."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(3, 8 * 2**i, 1, 4 * 2**i) for i in range(4)
+        )
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return maps of strides 4 to 32."""
+        return tuple(conv(image) for conv in self.convs)
+
+
+def test_definition_counts_every_block() -> None:
+    # By hand: 33x64 pixels are 9x16 positions of 2 channels in stage 0 and
+    # 5x8 of 4 in stage 1.
+    def block(rows: int, columns: int, channels: int) -> float:
+        forth_and_back = 2 * (rows**2 * columns + rows * columns**2) * channels
+        decay = rows * columns * channels / 2
+        return forth_and_back + decay + rows * columns * channels**2
+
+    expected = block(9, 16, 2) + 3 * block(5, 8, 4)
+
+    assert heat_flops((2, 4), (1, 3), 33, 64) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('readme', find_readmes(), ids=lambda p: p.parent.name)
+def test_readme_holds_the_table_of_today(readme: Path) -> None:
+    assert make_folder_table(readme.parent) in readme.read_text()
+
+
+def test_every_folder_has_a_table() -> None:
+    folders = {path.parent.name for path in find_readmes()}
+    expected = {p.parent.name for p in ROOT.glob('configs/*/metafile.yml')}
+
+    assert folders == expected - {'quickstart'}
+
+
+def test_one_sentence_for_a_model_that_cannot_be_built(
+    capsys: pytest.CaptureFixture, run_get_flops: Callable
+) -> None:
+    config = str(ROOT / 'configs' / DET.format('t'))
+
+    assert run_get_flops(config, '--cfg-options', 'model.backbone.arch=x') == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('error: The model of')
+    assert "unknown arch 'x'" in error
+
+
+def test_prints_a_table(
+    capsys: pytest.CaptureFixture, run_get_flops: Callable
+) -> None:
+    config = str(ROOT / 'configs/quickstart')
+    (config,) = Path(config).glob('mask-rcnn*.py')
+
+    run_get_flops(str(config), '--shape', '64', '96')
+
+    header, align, row = capsys.readouterr().out.strip().splitlines()[-3:]
+    assert header.startswith('| Config | Image | Params | FLOPs |')
+    assert row.startswith(f'| {config.stem} | 64x96 |')
+
+
+@pytest.fixture
+def run_get_flops(monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Run the command in this process and return its exit code."""
+    import get_flops
+
+    from mmvheat.engine.errors import run_main
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr('sys.argv', ['get_flops.py', *arguments])
+        try:
+            run_main(get_flops.main)
+        except SystemExit as end:
+            return end.code
+        return 0
+
+    return run
