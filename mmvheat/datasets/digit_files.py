@@ -15,7 +15,7 @@ from tqdm import tqdm
 from .digit_painting import find_box, paint_scene
 
 SCENE_SIDES = (28, 80)
-CROP_SIZE, CROP_SIDES = 64, (44, 56)
+CROP_SIZE, CROP_SIDES = 64, (44, 52)
 VAL_SHARE = 0.2
 PHOTO_CUT = 192
 """Photo columns left of it are for val, the 448 right of it for train."""

@@ -12,12 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-INK_LEVEL = 136
-"""Grey level (0 to 255) of an upscaled digit where its ink begins."""
-
-EDGE_GAIN = 2
-"""Steepness of the ink's edge: alpha grows by this per grey level."""
-
 MIN_CONTRAST = 60
 """Luma levels (0 to 255) of an ink above the photograph below it."""
 
@@ -98,7 +92,7 @@ def crop_photo(
 
 
 def upscale_digit(digit: np.ndarray, side: int) -> np.ndarray:
-    """Scale an 8x8 digit up to a smooth stroke with crisp edges.
+    """Scale an 8x8 digit up to a smooth stroke.
 
     Args:
         digit (np.ndarray): (8, 8) uint8, ink bright on black.
@@ -111,7 +105,8 @@ def upscale_digit(digit: np.ndarray, side: int) -> np.ndarray:
     # a border of one pixel lets strokes at the edge end round
     padded = np.pad(digit, 1)
     level = _resize(padded, side * 10 // 8).astype(int)
-    alpha = np.clip((level - INK_LEVEL) * EDGE_GAIN + 128, 0, 255)
+    # steeper around the edge, but a hole in a stroke still shows through
+    alpha = np.clip(level * 3 // 2 - 64, 0, 255)
     y, x, h, w = find_box(alpha > 0)
     return alpha[y : y + h, x : x + w].astype(np.uint8)
 

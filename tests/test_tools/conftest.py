@@ -137,10 +137,10 @@ def run_tool(start_tool: Callable[..., Job]) -> Callable[..., Job]:
 
 
 @pytest.fixture(scope='session')
-def run_ranks(start_tool: Callable[..., Job]) -> Callable[..., Job]:
-    """Run a tool in two processes that torchrun would start; give rank 0."""
+def run_ranks(start_tool: Callable[..., Job]) -> Callable[..., list[Job]]:
+    """Run a tool in two processes like torchrun; in order."""
 
-    def run(*args, **kwargs) -> Job:
+    def run(*args, **kwargs) -> list[Job]:
         env = dict(
             WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=_free_port()
         )
@@ -151,7 +151,7 @@ def run_ranks(start_tool: Callable[..., Job]) -> Callable[..., Job]:
             kwargs['work_dir'] = jobs[0].work_dir
         for job in jobs:
             assert job.wait().exit_code == 0, job.output
-        return jobs[0]
+        return jobs
 
     return run
 

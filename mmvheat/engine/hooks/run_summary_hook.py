@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 
 @HOOKS.register_module()
@@ -38,9 +38,7 @@ def summarize(runner: Runner) -> dict[str, str]:
     model = runner.model
     if is_model_wrapper(model):
         model = model.module
-    parameters = list(model.parameters())
-    total = sum(p.numel() for p in parameters) / 1e6
-    trained = sum(p.numel() for p in parameters if p.requires_grad) / 1e6
+    total, trained = _count_parameters(runner)
     backbone = cfg.model.get('backbone', {})
     loader = runner.train_dataloader
     loop = runner.train_loop
@@ -64,6 +62,22 @@ def summarize(runner: Runner) -> dict[str, str]:
         'weights': _weights(runner),
         'work dir': runner.work_dir,
     }
+
+
+def _count_parameters(runner: Runner) -> tuple[float, float]:
+    """All parameters and those trained, in millions."""
+    parameters = list(runner.model.parameters())
+    counts = torch.tensor(
+        [
+            sum(p.numel() for p in parameters),
+            sum(p.numel() for p in parameters if p.requires_grad),
+        ]
+    )
+    if isinstance(runner, FlexibleRunner):
+        # Each process holds its shard.
+        all_reduce(counts)
+    total, trained = (counts / 1e6).tolist()
+    return total, trained
 
 
 def _image_size(cfg: Config) -> str:
