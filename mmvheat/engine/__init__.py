@@ -8,10 +8,10 @@ from .atomic_backend import AtomicBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .errors import UserError
 from .instance_tta_model import InstanceTTAModel
-from .sharding import ShardedStrategy, shard_vheat
 from .layer_decay_optim_wrapper_constructor import (
     LayerDecayOptimWrapperConstructor,
 )
+from .sharding import ShardedStrategy, shard_vheat
 
 __all__ = [
     'AtomicBackend',

@@ -1,7 +1,9 @@
 r"""Heat conduction in the cosine basis.
 
-Notation, after Wang et al., *Building Vision Models upon Heat Conduction*
-(CVPR 2025, arXiv 2405.16555):
+After Wang et al., *Building Vision Models upon Heat Conduction* (CVPR 2025,
+arXiv 2405.16555); the numbers of equations are those of this file.
+
+Notation:
 
 ==============  ==========================================================
 B, C            images in the batch, channels
@@ -14,15 +16,22 @@ k               thermal diffusivity times time, (H, W, C), k >= 0: the paper
                 predicts one for every frequency and channel
 ==============  ==========================================================
 
-The heat equation :math:`\partial u / \partial t = k \nabla^2 u` (the paper's
-first equation) is solved by the frequencies one by one, because the cosines
-are the eigenfunctions of :math:`\nabla^2` on such a plate:
+The heat equation
 
 .. math::
-    u = IDCT_{2D}\left(DCT_{2D}(u_0) \, e^{-k(\omega_n^2 + \omega_m^2)}\right),
-    \quad \omega_n = n\pi/H, \; \omega_m = m\pi/W
+    \partial u / \partial t = k \nabla^2 u \quad (1)
 
-which is the paper's heat conduction operator without its projections.
+splits into one equation a frequency, as the cosines are the eigenfunctions of
+:math:`\nabla^2` on such a plate. Each coefficient decays by itself:
+
+.. math::
+    d_{nm} = e^{-k_{nm} (\omega_n^2 + \omega_m^2)},
+    \quad \omega_n = n\pi/H, \; \omega_m = m\pi/W \quad (2)
+
+.. math::
+    u = IDCT_{2D}\left(d \, DCT_{2D}(u_0)\right) \quad (3)
+
+This is the paper's heat conduction operator without its projections.
 """
 
 import math
@@ -36,7 +45,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
-    """Let heat spread over every image: :math:`u` from :math:`u_0`.
+    """Let heat spread over every image, equations (2) and (3).
 
     Args:
         x (Tensor): Temperature before, shape (B, H, W, C).
@@ -59,7 +68,7 @@ def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
 
 
 def heat_decay(k: Tensor) -> Tensor:
-    r"""Compute :math:`e^{-k (\omega_n^2 + \omega_m^2)}`.
+    """Compute how much of every frequency is left, equation (2).
 
     Args:
         k (Tensor): Diffusivity times time, shape (H, W, C), non-negative.
@@ -79,7 +88,7 @@ def heat_decay(k: Tensor) -> Tensor:
 
 
 def filter_dct(x: Tensor, decay: Tensor) -> Tensor:
-    """Multiply the 2-D cosine spectrum of every image by a heat decay.
+    """Multiply the 2-D cosine spectrum of every image, equation (3).
 
     Args:
         x (Tensor): Images, shape (B, H, W, C).
@@ -93,8 +102,8 @@ def filter_dct(x: Tensor, decay: Tensor) -> Tensor:
     """
     dtype = get_compute_dtype(x)
     if dtype not in _HALF:
-        return _transform(x, decay.to(dtype))
-    # As decay(0, 0) = 1, heat(x) = shift + heat(x - shift) for any constant.
+        return _transform(x.to(dtype), decay.to(dtype))
+    # As d(0, 0) = 1, heat(x) = shift + heat(x - shift) for any constant.
     # Without the mean, whose coefficient sqrt(H*W)*mean would swamp all
     # others, half precision keeps its digits.
     shift = x.mean(dim=(1, 2), keepdim=True, dtype=torch.float32).to(x.dtype)

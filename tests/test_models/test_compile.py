@@ -8,10 +8,13 @@ import torch
 SMALLEST = dict(
     embed_dims=8, depths=(1, 1, 1, 1), post_norm=False, layer_scale=None
 )
-needs_compiler = pytest.mark.skipif(
-    not (shutil.which('c++') or shutil.which('g++')),
-    reason='the inductor backend needs a C++ compiler',
-)
+NO_COMPILER = not (shutil.which('c++') or shutil.which('g++'))
+
+
+def compiles_kernels(test):
+    """Mark a test that waits for a C++ compiler."""
+    test = pytest.mark.skipif(NO_COMPILER, reason='needs a C++ compiler')(test)
+    return pytest.mark.slow(pytest.mark.timeout(1800)(test))
 
 
 @pytest.fixture(autouse=True)
@@ -85,30 +88,19 @@ def test_one_graph_serves_many_sizes(build):
         torch._dynamo.config.error_on_recompile = True
 
 
-@needs_compiler
-@pytest.mark.parametrize('training', [False, True])
-def test_compiled_kernels_compute_equally(build, training):
-    model = build(SMALLEST, out_indices=(0,)).train(training)
-    compiled = compile_whole(model, 'inductor')
-    compare = assert_equal_training if training else assert_equal_evaluation
-    compare(model, compiled, make_image(72, 48))
-
-
-@needs_compiler
-@pytest.mark.slow
-def test_second_size_compiles(build):
-    # By default, torch takes all sizes as variable from the second one on.
-    model = build(SMALLEST, out_indices=(0, 1)).eval()
-    compiled = compile_whole(model, 'inductor')
-    for size in [(72, 100), (64, 64), (33, 47)]:
-        assert_equal_evaluation(model, compiled, make_image(*size))
-
-
-@needs_compiler
-@pytest.mark.slow
+@compiles_kernels
 @pytest.mark.parametrize('training', [False, True])
 def test_all_stages_compile(build, training):
     model = build('post_norm').train(training)
     compiled = compile_whole(model, 'inductor')
     compare = assert_equal_training if training else assert_equal_evaluation
     compare(model, compiled, make_image(72, 100))
+
+
+@compiles_kernels
+def test_second_size_compiles(build):
+    # By default, torch takes all sizes as variable from the second one on.
+    model = build(SMALLEST, out_indices=(0, 1)).eval()
+    compiled = compile_whole(model, 'inductor')
+    for size in [(72, 100), (64, 64), (33, 47)]:
+        assert_equal_evaluation(model, compiled, make_image(*size))

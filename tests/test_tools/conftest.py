@@ -163,7 +163,9 @@ def _free_port() -> str:
 
 
 @pytest.fixture(scope='session')
-def trained(configs: Path, run_tool: Callable[..., Job]) -> Callable[[str], Job]:
+def trained(
+    configs: Path, run_tool: Callable[..., Job]
+) -> Callable[[str], Job]:
     """Train a config of this folder once and for all tests."""
     jobs: dict[str, Job] = {}
 

@@ -48,7 +48,11 @@ def test_fault_in_a_detection_config(
 @pytest.mark.parametrize(
     ('name', 'options', 'expected'),
     [
-        ('classifier', ['model.head.num_classes=2'], ['num_classes=2', '3 cl']),
+        (
+            'classifier',
+            ['model.head.num_classes=2'],
+            ['num_classes=2', '3 cl'],
+        ),
         (
             'upernet',
             [

@@ -186,15 +186,18 @@ def test_two_launchers_meet_as_two_machines_do(
 def long_run(configs, shell_env, tmp_path):
     """Start two ranks that would train for long, and wait till they do."""
     work_dir = tmp_path / 'work_dir'
+    log = (tmp_path / 'log.txt').open('w')
     launcher = subprocess.Popen(
         [TOOLS / 'dist_train.sh', configs / 'classifier.py', '2']
         + ['--work-dir', work_dir]
         + ['--cfg-options', 'train_cfg.max_epochs=1000']
-        + ['train_cfg.val_interval=1000', 'model.backbone.type=vHeat']
+        + [
+            'train_cfg.val_interval=1000',
+        ]
         + ['default_hooks.checkpoint.interval=1000'],
         env=shell_env,
         cwd=tmp_path,
-        stdout=open(tmp_path / 'log.txt', 'w'),
+        stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
@@ -206,6 +209,7 @@ def long_run(configs, shell_env, tmp_path):
     yield launcher
     if launcher.poll() is None:
         os.killpg(launcher.pid, signal.SIGKILL)
+    log.close()
 
 
 def _children(pid: int) -> list[int]:

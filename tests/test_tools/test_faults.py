@@ -25,28 +25,31 @@ def _weights_differ(first: dict, second: dict) -> float:
 
 
 @pytest.mark.parametrize(
-    ('name', 'iteration', 'last'),
+    ('name', 'iteration', 'last', 'workers'),
     [
-        ('classifier', 3, 'epoch_2.pth'),  # in the middle of an epoch
-        ('classifier', 4, 'epoch_2.pth'),  # in its last iteration
-        ('classifier', 6, 'epoch_2.pth'),
-        ('upernet', 4, 'iter_6.pth'),
+        ('classifier', 3, 'epoch_2.pth', 0),  # in the middle of an epoch
+        ('classifier', 4, 'epoch_2.pth', 0),  # in its last iteration
+        ('classifier', 6, 'epoch_2.pth', 2),
+        ('upernet', 4, 'iter_6.pth', 0),
+        ('upernet', 4, 'iter_6.pth', 2),
     ],
 )
 def test_run_resumed_after_sigterm_equals_an_uninterrupted_one(
-    run_tool, trained, configs, name, iteration, last
+    run_tool, trained, configs, name, iteration, last, workers
 ) -> None:
-    config = configs / f'{name}.py'
+    loader = f'train_dataloader.num_workers={workers}'
+    persistent = f'train_dataloader.persistent_workers={workers > 0}'
+    arguments = [configs / f'{name}.py', '--cfg-options', loader, persistent]
     job = run_tool(
         'train.py',
-        config,
+        *arguments,
         patch=SIGTERM_IN_ITERATION.format(iteration=iteration),
     )
     assert job.exit_code == 143, job.output
     assert f'Stopped by SIGTERM at iteration {iteration}' in job.output
     assert not (job.work_dir / last).exists()
 
-    job = run_tool('train.py', config, '--resume', work_dir=job.work_dir)
+    job = run_tool('train.py', *arguments, '--resume', work_dir=job.work_dir)
     assert job.exit_code == 0, job.output
     expected = trained(name).weights(last)
     assert _weights_differ(job.weights(last), expected) == 0

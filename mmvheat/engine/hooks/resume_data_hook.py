@@ -73,8 +73,10 @@ class SkippingBatchSampler:
         self.skip = skip
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A loader with workers makes two iterators and uses the second, so
+        # what counts is the first batch taken.
         skip, self.skip = self.skip, 0
-        return islice(iter(self.batch_sampler), skip, None)
+        yield from islice(self.batch_sampler, skip, None)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
@@ -89,6 +91,8 @@ def skip_batches(loader: DataLoader, skip: int) -> None:
     loader.__dict__['batch_sampler'] = SkippingBatchSampler(
         loader.batch_sampler, skip
     )
+    # Persistent workers would go on with the sampler they started with.
+    loader._iterator = None
 
 
 class _AdvancedIterator(_InfiniteDataloaderIterator):

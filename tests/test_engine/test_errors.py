@@ -1,0 +1,57 @@
+"""User errors end a command in one sentence."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from mmvheat.checkpoint import CheckpointError
+from mmvheat.engine.errors import UserError, run_main
+
+
+def _fail(error: BaseException):
+    def main() -> None:
+        raise error
+
+    return main
+
+
+FROM_WORKER = """Caught UserError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "worker.py", line 1, in <module>
+mmvheat.engine.errors.UserError: The image a.jpg cannot be read."""
+
+
+@pytest.mark.parametrize(
+    ('error', 'code', 'expected'),
+    [
+        (UserError('Give a path.'), 1, 'error: Give a path.'),
+        (CheckpointError('a.pth is cut.'), 1, 'error: a.pth is cut.'),
+        (UserError(FROM_WORKER), 1, 'error: The image a.jpg cannot be read.'),
+        (KeyboardInterrupt(), 130, 'error: Interrupted by the keyboard'),
+        (
+            OSError(errno.ENOSPC, 'No space', 'log.json'),
+            1,
+            'error: The disk is full (log.json',
+        ),
+    ],
+)
+def test_sentence_and_exit_code(capsys, error, code, expected) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        run_main(_fail(error))
+    assert exit_info.value.code == code
+    message = capsys.readouterr().err
+    assert message.startswith(expected)
+    assert message.count('\n') == 1
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_main(_fail(ZeroDivisionError()))
+
+
+def test_traceback_of_a_user_error_on_demand(monkeypatch) -> None:
+    monkeypatch.setenv('MMVHEAT_TRACEBACK', '1')
+    with pytest.raises(UserError):
+        run_main(_fail(UserError('Give a path.')))
