@@ -1,9 +1,11 @@
 """Training and testing: configs made ready, checks, hooks, runners.
 
 Importing it registers what a config can name: hooks, an optimizer wrapper
-and its constructor, a test-time augmentation and a file backend.
+and its constructor, a test-time augmentation, a strategy for sharded training
+and a file backend.
 """
 
+from . import hooks
 from .atomic_backend import AtomicBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .errors import UserError
@@ -20,5 +22,6 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'ShardedStrategy',
     'UserError',
+    'hooks',
     'shard_vheat',
 ]

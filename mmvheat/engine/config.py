@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 import os.path as osp
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -180,12 +180,12 @@ def _predicts_masks(model: ConfigDict) -> bool:
     return any(head.get('mask_head') for head in heads)
 
 
-def add_trackers(cfg: Config, names: Iterator[str] = ()) -> None:
+def add_trackers(cfg: Config, names: Sequence[str] = ()) -> None:
     """Log scalars to TensorBoard (when installed) and to ``names``.
 
     Args:
         cfg (Config): The config to change.
-        names (Iterable[str]): Of ``tensorboard``, ``wandb``, ``mlflow``.
+        names (Sequence[str]): Of ``tensorboard``, ``wandb``, ``mlflow``.
 
     Raises:
         UserError: A tracker was asked for that is not installed.

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import datetime
 import os
+import subprocess
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+_RANK_VARIABLES = dict(
+    slurm=dict(
+        RANK='SLURM_PROCID',
+        WORLD_SIZE='SLURM_NTASKS',
+        LOCAL_RANK='SLURM_LOCALID',
+    ),
+    mpi=dict(
+        RANK='OMPI_COMM_WORLD_RANK',
+        WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+)
 _SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
 
@@ -30,10 +43,7 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
     gather_over_the_network(cfg)
     if torch.cuda.is_available():
         return
-    if launcher == 'slurm':
-        os.environ['RANK'] = os.environ['SLURM_PROCID']
-        os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
-        os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
+    _rename_ranks(launcher)
     timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
     dist.init_process_group(
         'gloo', timeout=datetime.timedelta(seconds=timeout)
@@ -53,6 +63,19 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
             'BN in this CPU run.',
             logger='current',
         )
+
+
+def _rename_ranks(launcher: str) -> None:
+    """Say in the words of torch which rank this is."""
+    for name, theirs in _RANK_VARIABLES.get(launcher, {}).items():
+        os.environ[name] = os.environ[theirs]
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        hosts = subprocess.check_output(
+            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+            text=True,
+        )
+        os.environ['MASTER_ADDR'] = hosts.split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
 
 
 def gather_over_the_network(cfg: Config) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONFIG = 'quickstart/mask-rcnn_vheat-n_fpn_6e_digit-scenes.py'
+CONFIG = 'mask_rcnn/mask-rcnn_vheat-t_fpn_1x_coco.py'
 RESOLVE = """
 import json, sys
 import mmvheat

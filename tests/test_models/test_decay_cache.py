@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
+from torch._subclasses import FakeTensorMode
 
 from mmvheat.models import HeatConduction
 
@@ -164,8 +165,9 @@ def test_swapped_averages_are_seen(model):
         lambda m: m.double().float(),
         lambda m: m.half().float(),
         lambda m: m.bfloat16().double(),
+        lambda m: m._apply(lambda tensor: tensor.mul_(1.5)),
     ],
-    ids=['double', 'to', 'double-float', 'half-float', 'bfloat16-double'],
+    ids=['double', 'to', 'double-float', 'half-float', 'bfloat16', 'in place'],
 )
 def test_conversions_are_seen(model, convert):
     run(model)
@@ -184,11 +186,11 @@ def test_half_models_run_and_stay_near(model, dtype):
 
 
 def test_precisions_do_not_mix(model):
-    expected = run(model)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         half = run(model)
-    assert not half[0].float().equal(expected[0])
-    assert run(model)[0].equal(expected[0])
+    assert_fresh(model)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert run(model)[0].equal(half[0])
 
 
 def test_devices_do_not_mix(model):
@@ -207,10 +209,9 @@ def test_devices_do_not_mix(model):
 
 
 def test_training_follows_inference_mode(model):
+    model.requires_grad_(False)
     with torch.inference_mode():
         model(IMAGE)
-    run(model)  # from the same cache
-    model.requires_grad_(False)
     image = IMAGE.clone().requires_grad_()
     model(image)[3].sum().backward()  # saves decays for the backward pass
     assert image.grad.isfinite().all()
@@ -243,7 +244,14 @@ def test_threads_may_share_a_model(model):
 def test_traced_programs_depend_on_the_weights(model):
     run(model)
     traced = torch.jit.trace(model, IMAGE, check_trace=False)
+    assert {len(stage._decay_cache) for stage in model.layers} == {1}
     with torch.no_grad():
         model.layers[0][0].op.to_k[0].weight.mul_(2)
         assert traced(IMAGE)[0].equal(run_without_cache(model)[0])
+    assert_fresh(model)
+
+
+def test_fake_tensors_are_not_kept(model):
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        run(model, mode.from_tensor(IMAGE))
     assert_fresh(model)

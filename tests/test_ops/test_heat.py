@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
+from torch._subclasses import FakeTensorMode
 
 from mmvheat.ops import conduct_heat, get_compute_dtype, heat_decay
 
@@ -190,8 +191,6 @@ def test_training_goes_on_after_inference_mode():
 
 
 def test_fake_tensors_stay_out_of_the_cache():
-    from torch._subclasses import FakeTensorMode
-
     x, k = make_input(17, 18)
     with FakeTensorMode() as mode:
         conduct_heat(mode.from_tensor(x), mode.from_tensor(k))

@@ -17,7 +17,7 @@ def test_every_task_leaves_checkpoint_config_and_scalars(
     assert list(job.work_dir.glob('*/vis_data/events.out.tfevents.*'))
     assert (job.work_dir / f'{name}.py').is_file()
     assert len(job.scalars('loss')) > 2
-    curves = cv2.imread(str(job.work_dir / 'curves.png'))
+    curves = cv2.imread(str(job.work_dir / 'learning_curves.png'))
     assert curves is not None
     assert curves.std() > 0
 

@@ -15,12 +15,12 @@ class LearningCurvesHook(Hook):
     """Leave losses and validation metrics as a picture in the work dir.
 
     Args:
-        filename (str): The picture. Defaults to ``'curves.png'``.
+        filename (str): The picture. Defaults to ``'learning_curves.png'``.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, filename: str = 'curves.png') -> None:
+    def __init__(self, filename: str = 'learning_curves.png') -> None:
         self.filename = filename
 
     @master_only

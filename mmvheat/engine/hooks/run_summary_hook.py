@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_reduce, get_world_size
@@ -9,6 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import FlexibleRunner, Runner
+
+from ..config import innermost_dataset
 
 
 @HOOKS.register_module()
@@ -82,15 +86,25 @@ def _count_parameters(runner: Runner) -> tuple[float, float]:
 
 def _image_size(cfg: Config) -> str:
     """The sizes named by the training pipeline."""
+    dataset = innermost_dataset(cfg.train_dataloader.dataset)
     sizes = []
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    for transform in dataset.get('pipeline', []):
-        for key in ('scale', 'crop_size', 'scales'):
-            if key in transform:
-                sizes.append(f'{transform.type} {transform[key]}')
-    return ', '.join(sizes) or 'as in the files'
+    for transform in _flatten(dataset.get('pipeline', [])):
+        for key in ('scale', 'scales', 'crop_size'):
+            size = transform.get(key)
+            if isinstance(size, list) and len(size) > 2:
+                size = f'{size[0]} to {size[-1]}'
+            if size:
+                sizes.append(f'{transform["type"]} {size}')
+    return ', '.join(dict.fromkeys(sizes)) or 'as in the files'
+
+
+def _flatten(pipeline: dict | list) -> Iterator[dict]:
+    """The transforms of a pipeline, those within others too."""
+    if isinstance(pipeline, dict):
+        yield pipeline
+        pipeline = pipeline.get('transforms', [])
+    for transform in pipeline:
+        yield from _flatten(transform)
 
 
 def _devices() -> str:
