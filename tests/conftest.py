@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-DATA = Path(__file__).parent / 'data'
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / 'tests/data'
 
 
 @pytest.fixture(
@@ -34,3 +39,25 @@ def official_run(request) -> SimpleNamespace:
         },
         expected=torch.load(DATA / f'{request.param}_expected.pt'),
     )
+
+
+@pytest.fixture(scope='session')
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel of this source tree, built from a copy of it."""
+    folder = tmp_path_factory.mktemp('wheel')
+    copy = folder / 'source'
+    shutil.copytree(
+        ROOT,
+        copy,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(
+            '.git', '.venv', 'build', 'work_dirs', 'data', '*.egg-info'
+        ),
+    )
+    subprocess.run(
+        [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps']
+        + ['--no-build-isolation', '--wheel-dir', folder, copy],
+        check=True,
+    )
+    (wheel,) = folder.glob('mmvheat-*.whl')
+    return zipfile.ZipFile(wheel)

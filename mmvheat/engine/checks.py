@@ -162,15 +162,20 @@ def _check_classes(dataset: BaseDataset, cfg: Config) -> None:
     classes = dataset.metainfo.get('classes')
     if classes is None:
         return
-    heads = sorted({v for v in _find(cfg.model, 'num_classes') if v})
-    wrong = [value for value in heads if value != len(classes)]
-    if wrong:
-        raise UserError(
-            f'The model has num_classes={wrong[0]}, but the data '
-            f'set {_source(dataset)} has {len(classes)} classes '
-            f'({_shorten(classes)}); set num_classes={len(classes)} in '
-            'every head or metainfo=dict(classes=...) in the data set.'
-        )
+    # Panoptic data has classes of stuff besides.
+    things = dataset.metainfo.get('thing_classes', classes)
+    # mmpretrain encodes labels in the preprocessor, beside the model.
+    parts = [cfg.model, cfg.get('data_preprocessor')]
+    for key in ('num_classes', 'num_things_classes'):
+        wrong = {v for v in _find(parts, key) if v} - {len(things)}
+        if wrong:
+            raise UserError(
+                f'The model has {key}={min(wrong)}, but the data '
+                f'set {_source(dataset)} has {len(things)} classes '
+                f'({_shorten(things)}); set {key}={len(things)} in '
+                'every head (and data_preprocessor, for classification) or '
+                'metainfo=dict(classes=...) in the data set.'
+            )
     found = getattr(dataset, 'cat_ids', None)
     if found is not None and len(found) != len(classes):
         with open(dataset.ann_file) as file:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 from torch.utils.data import DataLoader
 
 from .checks import base_datasets, check_dataset, unreadable_file
 from .errors import UserError, is_local_main
+from .sharding import ShardedStrategy
+
+# What building from a wrong config raises.
+_FAULTS = (KeyError, TypeError, ValueError, AssertionError)
 
 
 class PipelineNamingFiles:
@@ -59,8 +65,9 @@ class WorkerInit:
         self.init = init
 
     def __call__(self, worker_id: int) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_obey_parent_alone, daemon=True).start()
+        if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_obey_parent_alone, daemon=True).start()
         if self.init is not None:
             self.init(worker_id)
 
@@ -81,7 +88,7 @@ class _CheckedData:
             return dataloader
         try:
             loader = super().build_dataloader(dataloader, *args, **kwargs)
-        except (OSError, ValueError, KeyError, AssertionError) as error:
+        except (OSError, *_FAULTS) as error:
             dataset = dataloader['dataset']
             source = dataset.get('ann_file') or dataset.get('data_root')
             reason = ' '.join(str(error).split())
@@ -102,6 +109,14 @@ class _CheckedData:
 
 class CheckedRunner(_CheckedData, Runner):
     """mmengine's ``Runner`` with checked data sets."""
+
+    def build_optim_wrapper(self, optim_wrapper: dict) -> OptimWrapper:
+        with _explain_config('optim_wrapper'):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
+        with _explain_config('param_scheduler'):
+            return super().build_param_scheduler(scheduler)
 
 
 class CheckedFlexibleRunner(_CheckedData, FlexibleRunner):
@@ -127,24 +142,35 @@ def build_runner(cfg: Config) -> CheckedRunner | CheckedFlexibleRunner:
             f'runner_type={kind!r} is not known; use one of '
             f'{", ".join(runners)}.'
         )
-    try:
+    with _explain_config(cfg.filename):
         return runners[kind].from_cfg(cfg)
+
+
+@contextmanager
+def _explain_config(part: str) -> Iterator[None]:
+    """Say of what nothing can be built, and why."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         reason = ' '.join(str(error).split())
         raise UserError(
-            f'The config {cfg.filename} does not build: '
-            f'{type(error).__name__}: {reason}'
+            f'The config {part} does not build: {type(error).__name__}: '
+            f'{reason}'
         ) from error
 
 
-def save_atomically(runner: Runner) -> None:
+def save_atomically(runner: Runner | FlexibleRunner) -> None:
     """Let the checkpoint hook of ``runner`` write through ``AtomicBackend``.
 
-    A hook that already names another storage keeps it.
+    A hook that already names another storage keeps it, and strategies that
+    write checkpoints in their own way do so.
 
     Args:
-        runner (Runner): The runner to change.
+        runner (Runner | FlexibleRunner): The runner to change.
     """
+    strategy = getattr(runner, 'strategy', None)
+    if strategy is not None and not isinstance(strategy, ShardedStrategy):
+        return
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.backend_args is None:
             hook.backend_args = dict(backend='atomic')

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from complexity import build, count_flops, heat_flops, measure
+from complexity import build, count_flops, define_flops, measure
 from get_flops import describe, find_readmes, make_folder_table
 from mmengine.analysis import get_model_complexity_info
 from tiny_config import ROOT, load_config, make_tiny
 from torch import nn
+
+from mmvheat.models import vHeat
 
 DET = 'mask_rcnn/mask-rcnn_vheat-{}_fpn_1x_coco.py'
 SEG = 'upernet/upernet_vheat-{}_8xb2-160k_ade20k-512x512.py'
@@ -93,17 +95,35 @@ class FourMaps(nn.Module):
         return tuple(conv(image) for conv in self.convs)
 
 
-def test_definition_counts_every_block() -> None:
-    # By hand: 33x64 pixels are 9x16 positions of 2 channels in stage 0 and
-    # 5x8 of 4 in stage 1.
+def test_definition_counts_every_layer() -> None:
+    # By hand: 33x64 pixels are 17x32 positions in mid-stem and 9x16, 5x8, 3x4
+    # and 2x2 in the stages.
+    sizes, dims, depths = [(9, 16), (5, 8), (3, 4), (2, 2)], [4, 8, 16, 32], 3
+
     def block(rows: int, columns: int, channels: int) -> float:
+        positions = rows * columns
         forth_and_back = 2 * (rows**2 * columns + rows * columns**2) * channels
-        decay = rows * columns * channels / 2
-        return forth_and_back + decay + rows * columns * channels**2
+        return (
+            forth_and_back
+            + positions * channels / 2  # decay
+            + positions * channels**2  # to_k
+            + positions * channels * 9  # depthwise convolution
+            + positions * channels**2 * 3  # linear to 2C, linear to C
+            + positions * channels**2 * 8  # MLP
+            + positions * channels * 5 * 3  # norms
+        )
 
-    expected = block(9, 16, 2) + 3 * block(5, 8, 4)
+    expected = 17 * 32 * (2 * 3 * 9 + 5 * 2) + 9 * 16 * (4 * 2 * 9 + 5 * 4)
+    for (rows, columns), channels in zip(sizes, dims):
+        expected += depths * block(rows, columns, channels)
+        expected += 5 * rows * columns * channels  # outnorm
+    for (rows, columns), channels in zip(sizes[1:], dims[1:]):
+        weights = 9 * channels * channels // 2
+        expected += rows * columns * (weights + 5 * channels)  # downsampling
+    arch = dict(embed_dims=dims, depths=[depths] * 4, post_norm=False)
+    backbone = vHeat(arch=dict(arch, layer_scale=0.1), img_size=64)
 
-    assert heat_flops((2, 4), (1, 3), 33, 64) == expected
+    assert define_flops(backbone, 33, 64) == expected
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,10 +65,38 @@ def test_hub_finds_config_and_weights() -> None:
     assert cfg.model_path.endswith('vheatdet/vHeat_tiny_det.pth')
 
 
+@pytest.fixture(params=['source', 'wheel'])
+def package(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The package as an editable install and a wheel place it."""
+    if request.param == 'source':
+        return ROOT / 'mmvheat'
+    site = tmp_path_factory.mktemp('site')
+    request.getfixturevalue('wheel').extractall(site)
+    return site / 'mmvheat'
+
+
+# Upstream's inferencers in a process that does not import mmvheat itself.
+INFER = """
+import sys
+from mmdet.apis import DetInferencer
+from mmseg.apis import MMSegInferencer
+run, child, checkpoint, seg_child, seg_weights, image = sys.argv[1:]
+for config in (run, child):
+    detect = DetInferencer(config, checkpoint, device='cpu')
+    (found,) = detect(image, no_save_vis=True)['predictions']
+    assert type(detect.model.backbone).__name__ == 'vHeat'
+    assert len(found['bboxes']) == len(found['masks'])
+segment = MMSegInferencer(seg_child, seg_weights, device='cpu')
+assert segment(image)['predictions'].shape == (192, 192)
+print(sys.modules['mmvheat'].__file__)
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_research_repository_trains_and_tests(
-    tmp_path: Path, digit_scenes: Path
+def test_research_repository_trains_tests_and_infers(
+    package: Path, tmp_path: Path, digit_scenes: Path
 ) -> None:
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data/digit_scenes').symlink_to(digit_scenes)
@@ -75,32 +104,57 @@ def test_research_repository_trains_and_tests(
         tmp_path,
         find_quickstart('mask-rcnn'),
         'model = dict(backbone=dict(drop_path_rate=0.2, init_cfg=None))',
-        # Three iterations are no warm-up and give low scores.
-        'param_scheduler = []',
-        'model["test_cfg"] = dict(rcnn=dict(score_thr=0.0))',
+        'optim_wrapper = dict(optimizer=dict(lr=2e-4))',
     )
+    # One iteration is no warm-up and gives low scores.
+    options = ['--cfg-options', 'model.test_cfg.rcnn.score_thr=0.0']
+    options += ['param_scheduler=None']
+    loaders = [f'{split}_dataloader' for split in ('train', 'val', 'test')]
+    for loader in loaders:
+        options += [f'{loader}.num_workers=0']
+        options += [f'{loader}.persistent_workers=False']
+    tools = package / '.mim/tools'
 
-    options = ('--cfg-options', 'train_cfg.max_epochs=3')
-    run_tool(tmp_path, 'train.py', child, *options)
+    run_python(
+        *(tmp_path, package, tools / 'train.py', child, *options),
+        'train_cfg.max_epochs=1',
+    )
 
     work_dir = tmp_path / 'work_dirs/my_config'
     (scalars,) = work_dir.glob('*/vis_data/scalars.json')
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
     assert any('coco/segm_mAP' in record for record in records)
-    dumped = Config.fromfile(work_dir / 'my_config.py')
-    assert dumped.model.backbone.drop_path_rate == 0.2
-    checkpoint = work_dir / 'epoch_3.pth'
-    assert checkpoint.is_file()
+    dumped = work_dir / 'my_config.py'
+    resolved = Config.fromfile(dumped)
+    assert resolved.model.backbone.drop_path_rate == 0.2
+    assert resolved.optim_wrapper.optimizer.lr == 2e-4
+    checkpoint = work_dir / 'epoch_1.pth'
 
-    output = run_tool(tmp_path, 'test.py', child, checkpoint)
+    output = run_python(
+        *(tmp_path, package, tools / 'test.py', child, checkpoint, *options)
+    )
     assert 'segm_mAP' in output
 
+    (tmp_path / 'seg').mkdir()
+    seg_child = write_child(tmp_path / 'seg', find_quickstart('upernet'))
+    seg_weights = tmp_path / 'seg/weights.pth'
+    save_random_weights(
+        load_config(seg_child), seg_weights, list('_0123456789')
+    )
+    image = next(digit_scenes.glob('val/*.jpg'))
+    output = run_python(
+        *(tmp_path, package, '-c', INFER, dumped, child, checkpoint),
+        *(seg_child, seg_weights, image),
+    )
+    assert output.splitlines()[-1] == str(package / '__init__.py')
 
-def run_tool(folder: Path, tool: str, *arguments: object) -> str:
-    """Run a tool of the package in a folder, expecting success."""
+
+def run_python(folder: Path, package: Path, *arguments: object) -> str:
+    """Run Python with a package in a folder, expecting success."""
     run = subprocess.run(
-        [sys.executable, ROOT / 'tools' / tool, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=folder,
+        env={**os.environ, 'PYTHONPATH': str(package.parent)},
         capture_output=True,
         text=True,
     )

@@ -150,6 +150,33 @@ def test_upernet(letter: str, drop_path: float) -> None:
 
 
 @pytest.mark.parametrize(
+    'base',
+    [
+        'mask_rcnn/mask-rcnn_vheat-t_fpn_{}1x_coco.py',
+        'upernet/upernet_vheat-t_8xb2-{}160k_ade20k-512x512.py',
+    ],
+)
+def test_variants_differ_in_the_optimizer_alone(base: str) -> None:
+    def read(variant: str) -> tuple[ConfigDict, dict]:
+        rest = load(base.format(variant)).to_dict()
+        for key in ('custom_imports', 'custom_hooks'):
+            rest.pop(key, None)
+        return ConfigDict(rest.pop('optim_wrapper')), rest
+
+    plain, rest = read('')
+    bf16, bf16_rest = read('bf16-')
+    llrd, llrd_rest = read('llrd-')
+
+    assert bf16_rest == llrd_rest == rest
+    assert dict(bf16, type=plain.type) == plain
+    assert bf16.type == 'BFloat16OptimWrapper'
+    assert llrd.constructor == 'LayerDecayOptimWrapperConstructor'
+    assert llrd.paramwise_cfg.pop('layer_decay_rate') == 0.9
+    assert llrd.paramwise_cfg == plain.paramwise_cfg
+    assert llrd.optimizer == plain.optimizer
+
+
+@pytest.mark.parametrize(
     ('letter', 'drop_path'), [('t', 0.1), ('s', 0.3), ('b', 0.5)]
 )
 def test_imagenet(letter: str, drop_path: float) -> None:
@@ -260,21 +287,23 @@ def test_header_tells_the_recipe(path: Path) -> None:
         assert float(drop_path) == cfg.model.backbone.drop_path_rate
 
 
-@pytest.mark.parametrize('path', WITH_HEADER)
-def test_header_tells_the_published_result_and_the_commands(
-    path: Path,
-) -> None:
+@pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
+def test_header_tells_the_result_and_the_commands(path: Path) -> None:
     header = read_header(path)
     name = path.relative_to(ROOT).as_posix()
     models = yaml.safe_load(path.with_name('metafile.yml').read_text())
     (model,) = (m for m in models['Models'] if m['Config'] == name)
     short = {'Top 1 Accuracy': 'top-1'}
-    published = [
+    results = [
         f'{short.get(key, key)} {value}'
         for result in model.get('Results', [])
         for key, value in result['Metrics'].items()
     ]
 
-    assert f'Published: {", ".join(published) or "no result"}' in header
+    if path.parent.name == 'quickstart':
+        assert f'Measured: {", ".join(results)}' in header
+        assert re.search(rf'python tools/train.py (\\ )?{name}', header)
+        return
+    assert f'Published: {", ".join(results) or "no result"}' in header
     for tool in ('train', 'test'):
         assert f'tools/dist_{tool}.sh \\ {name}' in header

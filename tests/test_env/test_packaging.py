@@ -1,14 +1,11 @@
 """Configs of the package are found through ``mmvheat::`` wherever it lives."""
 
+import configparser
 import json
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'mask_rcnn/mask-rcnn_vheat-t_fpn_1x_coco.py'
@@ -22,28 +19,6 @@ hub = get_config(sys.argv[2])
 print(json.dumps([mmvheat.__file__, cfg.model.backbone.type, cfg.mine,
                   hub.model.backbone.type, hub.filename]))
 """
-
-
-@pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """The wheel of this source tree, built from a copy of it."""
-    folder = tmp_path_factory.mktemp('wheel')
-    copy = folder / 'source'
-    shutil.copytree(
-        ROOT,
-        copy,
-        symlinks=True,
-        ignore=shutil.ignore_patterns(
-            '.git', '.venv', 'build', 'work_dirs', 'data', '*.egg-info'
-        ),
-    )
-    subprocess.run(
-        [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps']
-        + ['--no-build-isolation', '--wheel-dir', folder, copy],
-        check=True,
-    )
-    (wheel,) = folder.glob('mmvheat-*.whl')
-    return zipfile.ZipFile(wheel)
 
 
 def resolve(tmp_path, **env):
@@ -89,7 +64,30 @@ def test_wheel_holds_package_configs_and_tools(wheel):
                 expected.add(f'mmvheat/.mim/{file.relative_to(ROOT)}')
     for file in (ROOT / 'mmvheat').rglob('*.py'):
         expected.add(str(file.relative_to(ROOT)))
+    expected.add('interpolate4downstream.py')
     missing = expected - names
     assert not missing
     extra = {name for name in names - expected if '.dist-info/' not in name}
     assert not extra
+
+
+def test_wheel_brings_the_converter(wheel, tmp_path):
+    site = tmp_path / 'site'
+    wheel.extractall(site)
+    (entry_points,) = site.glob('*.dist-info/entry_points.txt')
+    config = configparser.ConfigParser()
+    config.read(entry_points)
+    module, _, function = config['console_scripts'][
+        'interpolate4downstream'
+    ].partition(':')
+    checkpoint = ROOT / 'tests/data/pre_norm_64.pth'
+    run = subprocess.run(
+        [sys.executable, '-c', f'import {module}; {module}.{function}()']
+        + ['--inspect', '--pt_pth', checkpoint],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert '64x64' in run.stdout

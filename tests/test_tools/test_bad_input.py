@@ -28,9 +28,12 @@ TRAIN = 'train_dataloader.dataset'
             ['model.roi_head.bbox_head.num_classes=80'],
             ['num_classes=80', '3 classes (box, disc, stripe)'],
         ),
+        ([f'{TRAIN}.split=train'], ['could not be built', "'split'"]),
         (['model.backbone.type=vHaet'], ['vHaet is not in']),
         (['model.backbone.drop_pth=0'], ["'drop_pth'"]),
         (['default_scope=torch'], ["default_scope='torch'", 'mmseg']),
+        (['optim_wrapper.optimizer.lr=-1'], ['optim_wrapper', 'rate: -1']),
+        (['optim_wrapper.optimizer.typ=SGD'], ['optim_wrapper', "'typ'"]),
         (['model.foo.bar.0=1'], ['foo']),
     ],
 )
@@ -52,6 +55,11 @@ def test_fault_in_a_detection_config(
             'classifier',
             ['model.head.num_classes=2'],
             ['num_classes=2', '3 cl'],
+        ),
+        (
+            'classifier',
+            ['data_preprocessor.num_classes=1000'],
+            ['num_classes=1000', '3 cl', 'data_preprocessor'],
         ),
         (
             'upernet',
@@ -77,7 +85,9 @@ def test_classes_that_disagree_with_the_labels(
 @pytest.mark.parametrize(
     ('change', 'expected'),
     [
-        ('drop masks', ["have no 'segmentation'"]),
+        ('drop some masks', ['6 of 16 objects', "no 'segmentation'"]),
+        ('drop all masks', ['16 of 16 objects', "no 'segmentation'"]),
+        ('empty all masks', ['16 of 16 objects', "no 'segmentation'"]),
         ('rename classes', ['has the categories shape-box', 'lacks box']),
         ('truncate', ['could not be built', 'JSONDecodeError']),
         ('drop images', ['No usable image']),
@@ -89,9 +99,13 @@ def test_fault_in_the_annotations(
 ) -> None:
     text = (shapes / 'annotations' / 'train.json').read_text()
     content = json.loads(text)
-    if change == 'drop masks':
-        for annotation in content['annotations'][::3]:
-            del annotation['segmentation']
+    if change.endswith('masks'):
+        step = 3 if 'some' in change else 1
+        for annotation in content['annotations'][::step]:
+            if change.startswith('drop'):
+                del annotation['segmentation']
+            else:
+                annotation['segmentation'] = []
     elif change == 'rename classes':
         for category in content['categories']:
             category['name'] = f'shape-{category["name"]}'
@@ -123,7 +137,7 @@ def test_fault_in_the_annotations(
         (['train.py', '{config}', '--track', 'wandb'], 'pip install wandb'),
         (['test.py', '{config}', '/no.pth'], '/no.pth does not exist'),
         (['test.py', '{config}', '{junk}'], 'junk.pth'),
-        (['test.py', '{config}', '{junk}', '--tta'], 'has none'),
+        (['test.py', '{config}', '{junk}', '--tta'], 'junk.pth'),
         (['test.py', '{config}', '{junk}', '--out', 'a.txt'], 'end in .pkl'),
     ],
 )
@@ -135,6 +149,14 @@ def test_fault_in_the_arguments(
     values = dict(config=configs / 'classifier.py', junk=junk)
     job = run_tool(*(argument.format(**values) for argument in arguments))
     assert expected in job.error
+
+
+def test_option_that_is_none(run_tool, configs) -> None:
+    job = run_tool(
+        'train.py', configs / 'classifier.py', '--cfg-options', 'train_cfg'
+    )
+    assert job.exit_code == 2
+    assert "expects KEY=VALUE, but came 'train_cfg'" in job.output
 
 
 def test_config_that_cannot_be_read(run_tool, tmp_path) -> None:

@@ -43,7 +43,8 @@ class Complexity:
         params (int): All parameters, those of auxiliary heads included.
         defined (float): FLOPs of the model as the paper defines it: the
             cosine transforms as four dense matrix products a block, ``to_k``
-            evaluated on the feature map's own frequencies.
+            evaluated on the feature map's own frequencies, whatever this
+            implementation does instead; see :func:`define_flops`.
         training (int): FLOPs that the forward pass of this implementation
             executes in training.
         evaluation (int): The same at evaluation, with the decays of the
@@ -78,23 +79,21 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
     network = Network(model)
     if not network.needs_values:
         model.to('meta')
-    whole = count_flops(network, height, width)
+    rest = count_flops(network, height, width, model.backbone)['rest']
     backbone = model.backbone.to('meta')
-    training = count_flops(backbone, height, width)
+    training = count_flops(backbone, height, width).total()
     with torch.no_grad():
         # The second pass finds the decays of the first one in the cache.
         for _ in range(2):
-            evaluation = count_flops(backbone, height, width)
-    heat = 0.0
-    if hasattr(model.backbone, 'freq_embed'):
-        heat = heat_flops(
-            model.backbone.embed_dims, model.backbone.depths, height, width
-        )
+            evaluation = count_flops(backbone, height, width).total()
+    defined = training
+    if hasattr(backbone, 'freq_embed'):
+        defined = define_flops(backbone, height, width)
     return Complexity(
         params=params,
-        defined=whole['rest'] + heat,
-        training=whole.total(),
-        evaluation=whole.total() - training.total() + evaluation.total(),
+        defined=rest + defined,
+        training=rest + training,
+        evaluation=rest + evaluation,
         shape=(height, width),
     )
 
@@ -133,32 +132,50 @@ def build(cfg: Config) -> nn.Module:
             ) from error
 
 
-def heat_flops(
-    embed_dims: tuple[int, ...],
-    depths: tuple[int, ...],
-    height: int,
-    width: int,
-) -> float:
-    """Count heat conduction as defined: transforms, decay and ``to_k``.
+def define_flops(backbone: nn.Module, height: int, width: int) -> float:
+    """Count what a vHeat backbone computes by definition.
+
+    Every weight of a convolution or linear layer, ``to_k`` included, is
+    multiplied once at every position of the map that its layer returns, every
+    weight of a norm takes part in 5 operations there, and four products with
+    square matrices transform a block's C channels forth and back.
 
     Args:
-        embed_dims (tuple[int]): Channels C of each stage.
-        depths (tuple[int]): Blocks of each stage.
+        backbone (nn.Module): The backbone, with the official parameter names.
         height (int): Height of the image.
         width (int): Width of the image.
 
     Returns:
-        float: FLOPs of all blocks. The product with the decay counts half,
-        as mmengine counts such an ``einsum`` without a sum.
+        float: FLOPs. The product with the decay counts half, as mmengine
+        counts such an ``einsum`` without a sum.
     """
-    total = 0.0
-    for stage, (channels, depth) in enumerate(zip(embed_dims, depths)):
+
+    def size(stage: int) -> tuple[int, int]:
         stride = 4 * 2**stage
-        rows, columns = math.ceil(height / stride), math.ceil(width / stride)
-        elements = rows * columns * channels
-        transforms = 2 * elements * (rows + columns)
-        total += depth * (transforms + elements / 2 + elements * channels)
+        return math.ceil(height / stride), math.ceil(width / stride)
+
+    total = 0.0
+    for name, weight in backbone.named_parameters():
+        if name.endswith('weight'):
+            operations = weight.numel() * (5 if weight.ndim == 1 else 1)
+            stage = _find_stage(name, backbone.depths)
+            total += operations * math.prod(size(stage))
+    for stage, depth in enumerate(backbone.depths):
+        rows, columns = size(stage)
+        elements = rows * columns * backbone.embed_dims[stage]
+        total += depth * elements * (2 * (rows + columns) + 0.5)
     return total
+
+
+def _find_stage(name: str, depths: tuple[int, ...]) -> int:
+    """Tell on the map of which stage a parameter acts, -1 in mid-stem."""
+    first, *rest = name.split('.')
+    if first == 'patch_embed':
+        return -1 if rest[0].endswith('1') else 0
+    if first == 'layers':
+        stage, block = int(rest[0]), int(rest[1])
+        return stage + (block == depths[stage])  # or the downsampling
+    return int(first.removeprefix('outnorm'))
 
 
 class Network(nn.Module):
@@ -194,7 +211,12 @@ class Network(nn.Module):
             model(image, mode='tensor')
 
 
-def count_flops(network: nn.Module, height: int, width: int) -> Counter:
+def count_flops(
+    network: nn.Module,
+    height: int,
+    width: int,
+    backbone: nn.Module | None = None,
+) -> Counter:
     """Count the FLOPs of one forward pass.
 
     Args:
@@ -202,15 +224,16 @@ def count_flops(network: nn.Module, height: int, width: int) -> Counter:
             parameters are on the meta device.
         height (int): Height of the image.
         width (int): Width of the image.
+        backbone (nn.Module, optional): A part of it to count apart.
+            Defaults to None.
 
     Returns:
-        Counter: FLOPs under ``'heat'`` (transforms and decays), ``'to_k'``
-        and ``'rest'``.
+        Counter: FLOPs under ``'backbone'`` and ``'rest'``.
     """
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     image = first.weight.new_zeros(1, first.in_channels, height, width)
     counter = FlopCounter()
-    with _without_autocast(), counter.watch(network), counter:
+    with _without_autocast(), counter.watch(backbone), counter:
         network(image)
     return counter.flops
 
@@ -221,41 +244,32 @@ class FlopCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.flops: Counter = Counter()
-        self._parts = ['rest']
+        self._part = 'rest'
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         rule = _RULES.get(func.overloadpacket)
         if rule is not None:
-            self.flops[self._parts[-1]] += rule(args, out)
+            self.flops[self._part] += rule(args, out)
         return out
 
     @contextlib.contextmanager
-    def watch(self, network: nn.Module) -> Iterator[None]:
-        """Tell the parts of heat conduction operators apart."""
-        hooks = []
-        for module in network.modules():
-            if not hasattr(module, 'to_k'):
-                continue
-            hooks += self._label(module, 'heat')
-            for name, child in module.named_children():
-                part = 'to_k' if name == 'to_k' else 'rest'
-                hooks += self._label(child, part)
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+    def watch(self, backbone: nn.Module | None) -> Iterator[None]:
+        """Count what runs in a backbone apart."""
 
-    def _label(self, module: nn.Module, part: str) -> list:
-        return [
-            module.register_forward_pre_hook(
-                lambda *_: self._parts.append(part)
-            ),
-            module.register_forward_hook(
-                lambda *_: self._parts.pop() and None
-            ),
-        ]
+        def enter(*_) -> None:
+            self._part = 'backbone'
+
+        def leave(*_) -> None:
+            self._part = 'rest'
+
+        with contextlib.ExitStack() as hooks:
+            if backbone is not None:
+                handle = backbone.register_forward_pre_hook(enter)
+                hooks.callback(handle.remove)
+                handle = backbone.register_forward_hook(leave)
+                hooks.callback(handle.remove)
+            yield
 
 
 def _count_convolution(args: tuple, out: Tensor) -> int:

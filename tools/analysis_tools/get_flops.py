@@ -104,7 +104,14 @@ def make_folder_table(folder: Path) -> str:
         for result in model.get('Results', [])
         for name in result['Metrics']
     }
-    rows = [[*COLUMNS, *(f'{name} *' for name in metrics), 'Weights']]
+    rows = [
+        [
+            f'{COLUMNS[0]} and commands',
+            *COLUMNS[1:],
+            *(f'{name} (published)' for name in metrics),
+            'Weights',
+        ]
+    ]
     for model in models:
         path = ROOT / model['Config']
         found = {}
