@@ -8,7 +8,7 @@
 #
 #   NNODES       machines                          (default 1)
 #   NODE_RANK    which of them this is             (default 0)
-#   MASTER_ADDR  address of machine 0              (default 127.0.0.1)
+#   MASTER_ADDR  address of machine 0              (one machine: not needed)
 #   PORT         port on machine 0  (default 29500; one machine: a free one)
 #   PYTHON       the python to use                 (default python)
 set -euo pipefail
@@ -16,7 +16,7 @@ if [ $# -lt 2 ]; then
     echo "usage: $0 CONFIG GPUS [options of tools/train.py]" >&2
     exit 2
 fi
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
 exec "${PYTHON:-python}" "$tools/dist_launch.py" "$2" \
     "$tools/train.py" "$1" "${@:3}"

@@ -18,14 +18,14 @@ from collections.abc import Callable
 
 import mmcv
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import BaseDataElement
 from PIL import Image
 from tqdm import tqdm
 
 from mmvheat.checkpoint import register_safe_loader
-from mmvheat.engine.config import innermost_dataset, load_config
+from mmvheat.engine.config import ConfigOptions, innermost_dataset, load_config
 from mmvheat.engine.errors import UserError, run_main
 
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='change settings of the config',
     )

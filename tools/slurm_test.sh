@@ -10,7 +10,7 @@ if [ $# -lt 4 ]; then
     echo "usage: $0 PARTITION JOB_NAME CONFIG CHECKPOINT [options]" >&2
     exit 2
 fi
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 partition=$1 job_name=$2 config=$3 checkpoint=$4
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-8}

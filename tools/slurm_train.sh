@@ -16,7 +16,7 @@ if [ $# -lt 3 ]; then
     echo "usage: $0 PARTITION JOB_NAME CONFIG [WORK_DIR] [options]" >&2
     exit 2
 fi
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 partition=$1 job_name=$2 config=$3
 shift 3
 work_dir=()

@@ -12,13 +12,20 @@ from __future__ import annotations
 import argparse
 import json
 import os.path as osp
+from numbers import Real
+from operator import methodcaller
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from mmvheat.engine.checks import check_paths
-from mmvheat.engine.config import enable_tta, load_config, set_work_dir
+from mmvheat.engine.config import (
+    ConfigOptions,
+    enable_tta,
+    load_config,
+    set_work_dir,
+)
 from mmvheat.engine.environment import prepare_environment
 from mmvheat.engine.errors import UserError, is_local_main, run_main
 from mmvheat.engine.hooks import Float32OpsHook, PaintPredictionsHook
@@ -56,7 +63,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='change settings of the config',
     )
@@ -100,8 +107,12 @@ def report(cfg: Config, checkpoint: str, metrics: dict, tta: bool) -> None:
         config=cfg.filename, checkpoint=checkpoint, tta=tta, metrics=metrics
     )
     with open(osp.join(cfg.work_dir, f'{name}.json'), 'w') as file:
-        json.dump(record, file, indent=2, default=float)
-    rows = [(key, f'{value:.4g}') for key, value in metrics.items()]
+        json.dump(record, file, indent=2, default=methodcaller('tolist'))
+    rows = [
+        (key, f'{value:.4g}')
+        for key, value in metrics.items()
+        if isinstance(value, Real)  # not, say, a confusion matrix
+    ]
     table = markdown_table(('metric', 'value'), rows)
     with open(osp.join(cfg.work_dir, f'{name}.md'), 'w') as file:
         file.write(table)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmvheat.checkpoint import ExactResumeHook, find_complete_checkpoint
 from mmvheat.engine.checks import check_paths
 from mmvheat.engine.config import (
+    ConfigOptions,
     add_trackers,
     enable_amp,
     enable_auto_scale_lr,
@@ -75,7 +76,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='change settings of the config, e.g. '
         'optim_wrapper.optimizer.lr=1e-4',
@@ -132,9 +133,8 @@ def main() -> None:
     prepare_environment(cfg, args.launcher)
 
     runner = build_runner(cfg)
-    if isinstance(runner, Runner):
-        # Neither knows sharded parameters.
-        save_atomically(runner)
+    save_atomically(runner)
+    if isinstance(runner, Runner):  # it knows no sharded optimizer state
         runner.register_hook(ExactResumeHook())
     for hook in (
         FiniteLossHook(),

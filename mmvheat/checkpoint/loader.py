@@ -69,6 +69,8 @@ def load_pretrained(
 ) -> LoadReport:
     """Load any vHeat checkpoint into a backbone and log what was loaded.
 
+    What was loaded is kept as ``module.load_report``, too.
+
     FVEs of another grid are resized and stem weights adapted to the image
     channels; classifier, neck and heads are dropped. The output norms may be
     missing: official classifiers have none.
@@ -96,6 +98,7 @@ def load_pretrained(
     weights = checkpoint.backbone_state()
     notes = adapt_state_dict(weights, targets, mode=mode, logger=None)
     report = _report(checkpoint, weights, targets)
+    module.load_report = report
     module.load_state_dict(
         {key: weights[key] for key in report.loaded}, strict=False
     )

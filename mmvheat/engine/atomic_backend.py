@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -32,26 +34,42 @@ class AtomicBackend(LocalBackend):
         Raises:
             UserError: The disk is full or not writable; no file changed.
         """
+        with self.replace(filepath) as partial, open(partial, 'wb') as file:
+            file.write(obj)
+            file.flush()
+            os.fsync(file.fileno())
+
+    @classmethod
+    @contextmanager
+    def replace(cls, filepath: str) -> Iterator[str]:
+        """Write a file whole or not at all.
+
+        Args:
+            filepath (str): The file to make or replace.
+
+        Yields:
+            str: The file to write instead, which becomes ``filepath``.
+
+        Raises:
+            UserError: The disk is full or not writable; no file changed.
+        """
         partial = f'{filepath}.partial'
         try:
             os.makedirs(osp.dirname(filepath) or '.', exist_ok=True)
-            with open(partial, 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
+            yield partial
             os.replace(partial, filepath)
         except OSError as error:
-            if osp.exists(partial):
+            if osp.lexists(partial):
                 os.remove(partial)
             raise UserError(
-                f'Could not save {filepath} ({len(obj) / 2**20:.1f} MiB): '
-                f'{error.strerror}; earlier checkpoints are intact, make '
-                'room and continue with --resume.'
+                f'Could not save {filepath}: {error.strerror}; earlier '
+                'checkpoints are intact, make room and continue with '
+                '--resume.'
             ) from error
-        while self._outdated:
-            path = self._outdated.pop()
+        while cls._outdated:
+            path = cls._outdated.pop()
             if path != filepath and osp.isfile(path):
-                super().remove(path)
+                os.remove(path)
 
     def remove(self, filepath: str) -> None:
         """Remove ``filepath`` once the next file is written."""

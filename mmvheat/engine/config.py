@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import os
 import os.path as osp
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 
 from .errors import UserError
 
@@ -18,11 +20,54 @@ _LIBRARIES = dict(
     mmseg=('mmseg.utils', 'seg'),
     mmpretrain=('mmpretrain.utils', 'cls'),
 )
+_TTA_MODELS = dict(
+    mmdet=ConfigDict(
+        type='InstanceTTAModel',
+        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+    ),
+    mmpretrain=ConfigDict(type='AverageClsScoreTTA'),
+)
+_DETECTION_KEYS = (
+    'img_id',
+    'img_path',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+)
 _TRACKERS = dict(
     tensorboard=('TensorboardVisBackend', 'tensorboard'),
     wandb=('WandbVisBackend', 'wandb'),
     mlflow=('MLflowVisBackend', 'mlflow'),
 )
+
+
+class ConfigOptions(DictAction):
+    """``--cfg-options``: KEY=VALUE, where a path may hold spaces.
+
+    mmengine's ``DictAction`` takes all spaces out of a value.
+    """
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Add the options to those before."""
+        super().__call__(parser, namespace, [], option_string)
+        options = getattr(namespace, self.dest)
+        for text in values:
+            key, is_option, value = text.partition('=')
+            if not is_option:
+                parser.error(
+                    f'{option_string} expects KEY=VALUE, but came {text!r}'
+                )
+            is_list = any(char in value for char in ',([')
+            parse = (
+                self._parse_iterable if is_list else self._parse_int_float_bool
+            )
+            options[key] = parse(value.strip('\'"'))
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -154,25 +199,44 @@ def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
 
 
 def enable_tta(cfg: Config) -> None:
-    """Test with the config's own test-time augmentation.
+    """Test with test-time augmentation.
 
-    mmdet's ``DetTTAModel`` fails on masks, so that ``InstanceTTAModel``
-    takes its place for a detector with a mask head.
+    Detectors and classifiers whose config has none see each image and its
+    mirror image. mmdet's ``DetTTAModel`` fails on masks, so that
+    ``InstanceTTAModel`` takes its place for a detector with a mask head.
 
     Raises:
-        UserError: The config has no ``tta_model`` or ``tta_pipeline``.
+        UserError: The config, of a segmentor, has no ``tta_model`` or
+            ``tta_pipeline``.
     """
+    dataset = innermost_dataset(cfg.test_dataloader.dataset)
+    if cfg.default_scope in _TTA_MODELS:
+        if 'tta_model' not in cfg:
+            cfg.tta_model = copy.deepcopy(_TTA_MODELS[cfg.default_scope])
+        if 'tta_pipeline' not in cfg:
+            cfg.tta_pipeline = _add_mirror_image(dataset.pipeline)
     missing = [k for k in ('tta_model', 'tta_pipeline') if k not in cfg]
     if missing:
         raise UserError(
             f'--tta needs {" and ".join(missing)} in {cfg.filename}, which '
-            'has none; add it as in the configs of configs/, or test '
+            'has none; inherit from default_runtime.py of mmseg, or test '
             'without --tta.'
         )
     if cfg.tta_model.type == 'DetTTAModel' and _predicts_masks(cfg.model):
         cfg.tta_model.type = 'InstanceTTAModel'
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    innermost_dataset(cfg.test_dataloader.dataset).pipeline = cfg.tta_pipeline
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _add_mirror_image(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
+    """Let a test pipeline give an image and its mirror image."""
+    *steps, pack = copy.deepcopy(list(pipeline))
+    if pack.type == 'PackDetInputs':
+        keys = pack.get('meta_keys', _DETECTION_KEYS)
+        pack.meta_keys = (*keys, 'flip', 'flip_direction')
+    flips = [ConfigDict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
+    views = ConfigDict(type='TestTimeAug', transforms=[flips, [pack]])
+    return [*steps, views]
 
 
 def _predicts_masks(model: ConfigDict) -> bool:

@@ -41,6 +41,10 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
     if launcher == 'none':
         return
     gather_over_the_network(cfg)
+    if launcher == 'slurm' and 'MASTER_PORT' not in os.environ:
+        # Jobs that share a machine must not share a port.
+        job = int(os.environ.get('SLURM_JOB_ID', 0))
+        os.environ['MASTER_PORT'] = str(20_000 + job % 10_000)
     if torch.cuda.is_available():
         return
     _rename_ranks(launcher)

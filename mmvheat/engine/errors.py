@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import logging
 import os
@@ -58,6 +59,7 @@ def run_main(main: Callable[[], None]) -> None:
             # A rank that just exits may break the others' connections.
             dist.barrier()
             dist.destroy_process_group()
+            _exit_at_once()
     except KeyboardInterrupt:
         _report(
             'Interrupted by the keyboard; saved checkpoints are intact, '
@@ -73,6 +75,19 @@ def run_main(main: Callable[[], None]) -> None:
             time.sleep(3)
         _report(message)
         sys.exit(1)
+
+
+def _exit_at_once() -> None:
+    """End a rank that is done without the destructors of its libraries.
+
+    Threads that they left behind can make a finished rank abort, at which
+    its launcher stops the others.
+    """
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _explain(error: Exception) -> str | None:

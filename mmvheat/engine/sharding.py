@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import torch
 from mmengine._strategy import FSDPStrategy
+from mmengine.dist import is_main_process
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmvheat.models import Mlp
+
+from .atomic_backend import AtomicBackend
 
 
 @FUNCTIONS.register_module()
@@ -101,3 +104,19 @@ class ShardedStrategy(FSDPStrategy):
             model=self.model, optim=optimizer, optim_state_dict=state_dict
         )
         self.optim_wrapper.load_state_dict(state)
+
+    def save_checkpoint(self, filename: str, **kwargs) -> None:
+        """Save a checkpoint, whole or not at all.
+
+        Args:
+            filename (str): The file.
+            **kwargs: Arguments of ``FSDPStrategy.save_checkpoint``.
+
+        Raises:
+            UserError: The disk is full or not writable; no file changed.
+        """
+        if is_main_process() and self._is_full_state_dict():
+            with AtomicBackend.replace(filename) as partial:
+                super().save_checkpoint(partial, **kwargs)
+        else:
+            super().save_checkpoint(filename, **kwargs)

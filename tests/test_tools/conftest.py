@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -78,9 +79,12 @@ def configs() -> Path:
 
 @pytest.fixture(scope='session')
 def server() -> multiprocessing.context.ForkServerContext:
-    """Processes that have the libraries imported already."""
+    """Processes without a GPU that have the libraries imported already."""
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(LIBRARIES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('CUDA_VISIBLE_DEVICES', '')
+        forkserver.ensure_running()
     return context
 
 
@@ -140,20 +144,28 @@ def run_tool(start_tool: Callable[..., Job]) -> Callable[..., Job]:
 def run_ranks(start_tool: Callable[..., Job]) -> Callable[..., list[Job]]:
     """Run a tool in two processes like torchrun; in order."""
 
-    def run(*args, **kwargs) -> list[Job]:
+    def run(
+        *args, exit_code: int = 0, work_dir: Path | None = None, **kwargs
+    ) -> list[Job]:
         env = dict(
             WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=_free_port()
         )
         jobs = []
         for rank in ('0', '1'):
             kwargs['env'] = dict(env, RANK=rank, LOCAL_RANK=rank)
+            kwargs['work_dir'] = jobs[0].work_dir if jobs else work_dir
             jobs.append(start_tool(*args, '--launcher', 'pytorch', **kwargs))
-            kwargs['work_dir'] = jobs[0].work_dir
         for job in jobs:
-            assert job.wait().exit_code == 0, job.output
+            assert job.wait().exit_code == exit_code, job.output
         return jobs
 
     return run
+
+
+@pytest.fixture
+def free_port() -> str:
+    """A port of this machine that nobody uses."""
+    return _free_port()
 
 
 def _free_port() -> str:
@@ -252,9 +264,10 @@ def _object(polygon: np.ndarray, shape: int, image: int, number: int) -> dict:
 
 @pytest.fixture
 def shell_env(shapes: Path) -> dict[str, str]:
-    """The environment in which the shell scripts run."""
+    """The environment in which the shell scripts run, without a GPU."""
     return {
         **os.environ,
+        'CUDA_VISIBLE_DEVICES': '',
         'SHAPES': str(shapes),
         'PYTHON': sys.executable,
         'OMP_NUM_THREADS': '1',

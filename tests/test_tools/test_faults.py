@@ -55,6 +55,39 @@ def test_run_resumed_after_sigterm_equals_an_uninterrupted_one(
     assert _weights_differ(job.weights(last), expected) == 0
 
 
+SIGTERM_IN_VALIDATION = """
+import os, signal
+from mmengine.hooks import IterTimerHook
+
+def send(self, runner, *args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+IterTimerHook.before_val_iter = send
+"""
+
+
+@pytest.mark.parametrize(
+    ('name', 'metric', 'iteration', 'last'),
+    [
+        ('classifier', 'accuracy/top1', 4, 'epoch_2.pth'),
+        ('upernet', 'mIoU', 6, 'iter_6.pth'),
+    ],
+)
+def test_validation_that_was_interrupted_is_repeated(
+    run_tool, trained, configs, name, metric, iteration, last
+) -> None:
+    config = configs / f'{name}.py'
+    job = run_tool('train.py', config, patch=SIGTERM_IN_VALIDATION)
+    assert job.exit_code == 143, job.output
+    assert f'Stopped by SIGTERM at iteration {iteration}' in job.output
+
+    job = run_tool('train.py', config, '--resume', work_dir=job.work_dir)
+    assert job.exit_code == 0, job.output
+    assert job.scalars(metric) == trained(name).scalars(metric)
+    expected = trained(name).weights(last)
+    assert _weights_differ(job.weights(last), expected) == 0
+
+
 def test_sigterm_to_data_workers_does_not_lose_the_iteration(
     run_tool, configs
 ) -> None:
@@ -131,7 +164,11 @@ def test_full_disk_leaves_the_older_checkpoint(
 @pytest.mark.parametrize('workers', [0, 1])
 @pytest.mark.parametrize(
     ('name', 'bad'),
-    [('mask_rcnn', 'train/005.jpg'), ('upernet', 'label_maps/train/005.png')],
+    [
+        ('mask_rcnn', 'train/005.jpg'),
+        ('upernet', 'train/005.jpg'),
+        ('upernet', 'label_maps/train/005.png'),
+    ],
 )
 def test_unreadable_image_is_named(
     run_tool, configs, shapes, tmp_path, name, bad, workers
@@ -148,6 +185,8 @@ def test_unreadable_image_is_named(
         env=dict(SHAPES=str(root)),
     )
     assert str(root / bad) in job.error
+    # Label maps are looked at before the training, images in the midst of it.
+    assert ('(train)' in job.output) == bad.endswith('.jpg')
 
 
 def test_loss_that_is_no_number_stops_the_run(run_tool, configs) -> None:

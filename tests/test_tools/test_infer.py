@@ -18,7 +18,7 @@ CHECKPOINTS = dict(
 def infer(run_tool, trained, configs, tmp_path):
     """Run it on a path with the trained model of a config."""
 
-    def run(name: str, source):
+    def run(name: str, source, *options: str):
         return run_tool(
             'infer.py',
             source,
@@ -30,6 +30,7 @@ def infer(run_tool, trained, configs, tmp_path):
             tmp_path / 'out',
             '--score-thr',
             '0.01',
+            *options,
         )
 
     return run
@@ -62,6 +63,33 @@ def test_folder_is_drawn_with_its_sub_folders(
     else:
         boxes = np.array(predictions['first.jpg']['bboxes'])
         assert boxes.shape[1] == 4
+
+
+def test_detector_without_masks(infer, shapes, tmp_path) -> None:
+    job = infer(
+        'mask_rcnn',
+        shapes / 'val',
+        '--cfg-options',
+        'model.roi_head.mask_head=None',
+        'model.roi_head.mask_roi_extractor=None',
+    )
+    assert job.exit_code == 0, job.output
+    assert '5/5' in job.output  # the progress bar
+    predictions = json.loads((tmp_path / 'out/predictions.json').read_text())
+    assert len(predictions) == 5
+    assert all('masks' not in value for value in predictions.values())
+    photo = cv2.imread(str(shapes / 'val' / '000.jpg'))
+    drawn = cv2.imread(str(tmp_path / 'out' / 'vis' / '000.png'))
+    assert drawn.shape == photo.shape
+    assert not np.array_equal(drawn, photo)
+
+
+def test_checkpoint_that_is_none(infer, shapes, tmp_path) -> None:
+    junk = tmp_path / 'junk.pth'
+    junk.write_text('no checkpoint')
+    job = infer('upernet', shapes / 'val', '--checkpoint', junk)
+    assert 'junk.pth' in job.error
+    assert not (tmp_path / 'out').exists()
 
 
 def test_single_image(infer, shapes, tmp_path) -> None:

@@ -8,6 +8,7 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 CHECKPOINTS = dict(
     classifier='epoch_2.pth', mask_rcnn='epoch_1.pth', upernet='iter_6.pth'
@@ -91,32 +92,84 @@ def test_out_holds_every_prediction(tested, trained) -> None:
     assert cv2.imread(str(maps[0]), -1).max() < 4
 
 
-@pytest.mark.parametrize('name', ['mask_rcnn', 'upernet'])
-def test_tta_is_tested_and_reported_apart(
-    run_tool, trained, configs, name
-) -> None:
-    job = run_tool(
-        'test.py',
-        configs / f'{name}.py',
-        trained(name).work_dir / CHECKPOINTS[name],
-        '--tta',
+@pytest.fixture(scope='module')
+def skilled(run_tool, trained, configs):
+    """A checkpoint of each model that finds something."""
+    mask_rcnn = run_tool(
+        'train.py',
+        configs / 'mask_rcnn.py',
+        '--cfg-options',
+        'train_cfg.max_epochs=30',
+        'train_cfg.val_interval=30',
+        'default_hooks.checkpoint.interval=30',
+        'default_hooks.logger.interval=100',
+        'optim_wrapper.optimizer.lr=2e-3',
     )
-    assert job.exit_code == 0, job.output
-    for metric in METRICS[name]:
-        assert metric in _metrics(job, 'metrics_tta')
+    assert mask_rcnn.exit_code == 0, mask_rcnn.output
+    return dict(
+        classifier=trained('classifier').work_dir / 'epoch_2.pth',
+        mask_rcnn=mask_rcnn.work_dir / 'epoch_30.pth',
+        upernet=trained('upernet').work_dir / 'iter_6.pth',
+    )
 
 
 @pytest.mark.parametrize('tta', [(), ('--tta',)])
-@pytest.mark.parametrize('name', ['mask_rcnn', 'upernet'])
+@pytest.mark.parametrize('name', METRICS)
 def test_two_processes_give_the_metrics_of_one(
-    run_tool, run_ranks, trained, configs, name, tta
+    run_tool, run_ranks, skilled, configs, name, tta
 ) -> None:
     arguments = [
-        'test.py',
-        configs / f'{name}.py',
-        trained(name).work_dir / CHECKPOINTS[name],
-        *tta,
+        *('test.py', configs / f'{name}.py', skilled[name], *tta),
+        # Five images make an uneven last batch in one and in two processes.
+        *('--cfg-options', 'test_dataloader.batch_size=2'),
     ]
     report = 'metrics_tta' if tta else 'metrics'
     one, two = run_tool(*arguments), run_ranks(*arguments)[0]
-    assert _metrics(one, report) == _metrics(two, report)
+    metrics = _metrics(one, report)
+    assert metrics == _metrics(two, report)
+    assert all(metrics[metric] > 0.1 for metric in METRICS[name])
+
+
+@pytest.mark.parametrize('name', METRICS)
+def test_mixed_precision_gives_about_the_same_metrics(
+    run_tool, skilled, configs, name
+) -> None:
+    arguments = ['test.py', configs / f'{name}.py', skilled[name]]
+    exact, mixed = run_tool(*arguments), run_tool(*arguments, '--amp')
+    for metric in METRICS[name]:
+        expected = _metrics(exact)[metric]
+        assert _metrics(mixed)[metric] == pytest.approx(expected, rel=0.1)
+
+
+def test_detector_without_tta_in_its_config_sees_mirror_images(
+    run_tool, skilled, configs, shapes, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv('SHAPES', str(shapes))
+    cfg = Config.fromfile(configs / 'mask_rcnn.py')
+    explicit = cfg.pop('tta_pipeline')
+    cfg.pop('tta_model')
+    cfg.dump(tmp_path / 'config.py')
+    jobs = [
+        run_tool('test.py', config, skilled['mask_rcnn'], '--tta')
+        for config in (configs / 'mask_rcnn.py', tmp_path / 'config.py')
+    ]
+    expected, metrics = (_metrics(job, 'metrics_tta') for job in jobs)
+    # The config's own pipeline is a flip, too.
+    assert str(explicit).count('RandomFlip') == 2
+    for metric in METRICS['mask_rcnn']:
+        assert metrics[metric] == pytest.approx(expected[metric], abs=0.02)
+    plain = run_tool('test.py', tmp_path / 'config.py', skilled['mask_rcnn'])
+    assert _metrics(plain) != metrics
+
+
+def test_no_more_images_are_painted_than_asked_for(
+    run_tool, trained, configs, tmp_path
+) -> None:
+    job = run_tool(
+        'test.py',
+        configs / 'upernet.py',
+        trained('upernet').work_dir / CHECKPOINTS['upernet'],
+        *('--show-dir', tmp_path / 'painted', '--show-num', '2'),
+    )
+    assert job.exit_code == 0, job.output
+    assert len(list((tmp_path / 'painted').iterdir())) == 2

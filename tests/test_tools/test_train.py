@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import pytest
 
@@ -28,8 +30,13 @@ def test_summary_comes_before_the_first_iteration(trained) -> None:
     summary, training = summary.split('Epoch(train)', 1)
     weights = trained('mask_rcnn').weights('epoch_1.pth')
     count = sum(value.numel() for value in weights.values())
+    assert 'eta: ' in training
     for expected in (
+        'mask_rcnn.py',
         'MaskRCNN, backbone vHeat',
+        'CPU, 1 process',
+        # weights, gradients and two moments of four bytes each
+        f'{count * 16 / 2**20:.1f} MiB for weights, gradients, AdamW',
         f'{count / 1e6:.2f} M',
         'Resize (64, 64)',
         '2 = 1 x 2',
@@ -37,6 +44,81 @@ def test_summary_comes_before_the_first_iteration(trained) -> None:
         'from scratch',
     ):
         assert expected in summary
+
+
+def test_summary_counts_what_a_checkpoint_gives(
+    run_tool, trained, configs
+) -> None:
+    source = trained('classifier').work_dir / 'epoch_2.pth'
+    backbone = run_tool(
+        'train.py',
+        configs / 'upernet.py',
+        '--cfg-options',
+        'model.backbone.init_cfg.type=Pretrained',
+        f'model.backbone.init_cfg.checkpoint={source}',
+        'train_cfg.max_iters=1',
+        'train_cfg.val_interval=2',
+    )
+    weights = trained('upernet').weights('iter_6.pth')
+    wanted = sum(key.startswith('backbone.') for key in weights)
+    summary = backbone.output.split('Run summary')[1]
+    assert f'backbone from {source} (' in summary
+    loaded = int(re.search(r'(\d+) tensors loaded, 0 FVEs', summary)[1])
+    # A classifier has no norms for the outputs of the stages.
+    assert loaded + 8 == wanted
+    assert '8 missing (outnorm0, outnorm1, outnorm2, outnorm3)' in summary
+
+    whole = run_tool(
+        'train.py',
+        configs / 'upernet.py',
+        '--cfg-options',
+        f'load_from={source}',
+        'train_cfg.max_iters=1',
+        'train_cfg.val_interval=2',
+    )
+    summary = whole.output.split('Run summary')[1]
+    total = sum('running' not in k and 'num_b' not in k for k in weights)
+    # It has the norm of the last stage, and a head of another name.
+    assert f'{source} ({loaded + 2} of {total} parameters, 2 ' in summary
+
+
+TRACKER = """
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+class Recorder(ModuleType):
+    def __getattr__(self, name):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return Recorder(f'{self.__name__}.{name}')
+
+    def __call__(self, *args, **kwargs):
+        with open('calls.txt', 'a') as file:
+            file.write(f'{self.__name__} {args} {kwargs}\\n')
+        return self
+
+for name in ('wandb', 'mlflow'):
+    sys.modules[name] = Recorder(name)
+    sys.modules[name].__spec__ = ModuleSpec(name, None)
+"""
+
+
+@pytest.mark.parametrize('tracker', ['wandb', 'mlflow'])
+def test_one_option_logs_to_a_tracker_besides_tensorboard(
+    run_tool, configs, tracker
+) -> None:
+    job = run_tool(
+        'train.py',
+        configs / 'classifier.py',
+        *('--track', tracker),
+        patch=TRACKER,
+    )
+    assert job.exit_code == 0, job.output
+    calls = (job.log.parent / 'calls.txt').read_text()
+    for name in ('loss', 'accuracy/top1'):
+        assert re.search(rf"^{tracker}\.log.*'{name}', \d", calls, re.M)
+    assert list(job.work_dir.glob('*/vis_data/events.out.tfevents.*'))
 
 
 def test_auto_scale_lr_scales_by_the_batch(run_tool, configs) -> None:

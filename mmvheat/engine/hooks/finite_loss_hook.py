@@ -1,4 +1,4 @@
-"""Stop a run whose loss is no number any more."""
+"""Stop a run whose loss or weights are no numbers any more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmvheat.checkpoint import find_nonfinite
+
 from ..errors import UserError
 
 
@@ -14,9 +16,10 @@ from ..errors import UserError
 class FiniteLossHook(Hook):
     """Stop training when the loss becomes NaN or infinite.
 
-    Under a dynamic loss scale (fp16) an iteration may overflow and is then
-    skipped by the scaler, so several in a row are allowed; without one the
-    weights are spoilt at once.
+    Weights that did are never saved, whichever process met the loss. Under
+    a dynamic loss scale (fp16) an iteration may overflow and is then skipped
+    by the scaler, so several in a row are allowed; without one the weights
+    are spoilt at once.
 
     Args:
         patience (int): Iterations in a row that may overflow under a loss
@@ -66,6 +69,24 @@ class FiniteLossHook(Hook):
             'optim_wrapper.clip_grad, or train in bf16 or fp32, and '
             'continue from the last checkpoint with --resume.'
         )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check the weights that are about to be saved.
+
+        Raises:
+            UserError: Some are not finite.
+        """
+        weights = checkpoint['state_dict'].items()
+        bad = find_nonfinite(
+            {k: v for k, v in weights if isinstance(v, torch.Tensor)}
+        )
+        if bad:
+            raise UserError(
+                f'{len(bad)} tensors of the model hold NaN or infinity '
+                f'({bad[0]} is the first), so that nothing is saved; lower '
+                'the lr or clip gradients with optim_wrapper.clip_grad, and '
+                'continue from the last checkpoint with --resume.'
+            )
 
 
 def _is_finite(value: float) -> bool:

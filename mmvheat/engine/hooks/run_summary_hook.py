@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from mmengine.config import Config
@@ -11,29 +11,75 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import FlexibleRunner, Runner
+from torch import Tensor, nn
 
 from ..config import innermost_dataset
+
+_SHARD = '_fsdp_wrapped_module.'  # in the names of what FSDP wrapped
+# Numbers an optimizer remembers for each parameter.
+_MOMENTS = dict(AdamW=2, Adam=2, NAdam=2, RAdam=2, SGD=1)
 
 
 @HOOKS.register_module()
 class RunSummaryHook(Hook):
     """Log one compact summary before the first iteration."""
 
-    priority = 'LOWEST'
+    priority = 'VERY_LOW'  # before a validation that is repeated
+
+    def __init__(self) -> None:
+        self.counts = ''
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Count the tensors that are about to be loaded."""
+        weights = checkpoint.get('state_dict', checkpoint)
+        self.counts = count_tensors(runner.model, weights)
 
     def before_train(self, runner: Runner) -> None:
         """Log the summary."""
-        rows = summarize(runner)
+        rows = summarize(runner, self.counts)
         width = max(len(key) for key in rows)
         lines = [f'  {key:<{width}}  {value}' for key, value in rows.items()]
         runner.logger.info('Run summary\n' + '\n'.join(lines))
 
 
-def summarize(runner: Runner) -> dict[str, str]:
+def count_tensors(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    """Say how many tensors of a checkpoint a model takes.
+
+    Args:
+        model (nn.Module): The model, wrapped or not.
+        weights (Mapping[str, Tensor]): The state dict of a checkpoint.
+
+    Returns:
+        str: How many parameters are loaded, missing, left over in the file.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    weights = {k.removeprefix('module.'): v for k, v in weights.items()}
+    names, shapes = [], []
+    for name, value in model.named_parameters():
+        names.append(name.replace(_SHARD, ''))
+        shapes.append(value.shape)
+    sharded = any(_SHARD in name for name, _ in model.named_parameters())
+    loaded = {
+        name
+        for name, shape in zip(names, shapes)
+        # An FVE of another grid is resized; a shard has a shape of its own.
+        if name in weights
+        and (weights[name].shape == shape or 'freq_embed.' in name or sharded)
+    }
+    buffers = {n.replace(_SHARD, '') for n, _ in model.named_buffers()}
+    return (
+        f'{len(loaded)} of {len(names)} parameters, '
+        f'{len(weights.keys() - loaded - buffers)} tensors of the file unused'
+    )
+
+
+def summarize(runner: Runner, counts: str) -> dict[str, str]:
     """Describe a run that is ready to train.
 
     Args:
         runner (Runner): A runner whose weights are loaded.
+        counts (str): The tensors loaded from ``load_from``.
 
     Returns:
         dict[str, str]: What is shown, one entry a line.
@@ -63,7 +109,8 @@ def summarize(runner: Runner) -> dict[str, str]:
         'batch': _batch(runner),
         'lr': _learning_rate(runner),
         'precision': type(runner.optim_wrapper).__name__,
-        'weights': _weights(runner),
+        'memory': _memory(runner),
+        'weights': _weights(runner, counts),
         'work dir': runner.work_dir,
     }
 
@@ -128,9 +175,9 @@ def _batch(runner: Runner) -> str:
 
 
 def _learning_rate(runner: Runner) -> str:
-    optimizer = runner.cfg.optim_wrapper.optimizer
-    given = optimizer.lr
-    text = f'{given:.3g} ({optimizer.type})'
+    optimizer = runner.optim_wrapper.optimizer
+    given = optimizer.defaults['lr']
+    text = f'{given:.3g} ({type(optimizer).__name__})'
     scale = runner.cfg.get('auto_scale_lr') or {}
     base = scale.get('base_batch_size')
     if base is None:
@@ -147,13 +194,45 @@ def _learning_rate(runner: Runner) -> str:
     )
 
 
-def _weights(runner: Runner) -> str:
+def _memory(runner: Runner) -> str:
+    """What is needed on each device whatever the images."""
+    parameters = list(runner.model.parameters())
+    total = sum(p.numel() * p.element_size() for p in parameters)
+    trained = sum(
+        p.numel() * p.element_size() for p in parameters if p.requires_grad
+    )
+    optimizer = type(runner.optim_wrapper.optimizer).__name__
+    text = 'weights, gradients'
+    if optimizer in _MOMENTS:
+        text += f', {optimizer}'
+    size = total + (1 + _MOMENTS.get(optimizer, 0)) * trained
+    text = f'{_gigabytes(size)} for {text}; activations come on top'
+    if torch.cuda.is_available():
+        available = torch.cuda.get_device_properties(0).total_memory
+        text += f' ({_gigabytes(available)} a device)'
+    return text
+
+
+def _gigabytes(size: int) -> str:
+    if size < 2**30:
+        return f'{size / 2**20:.1f} MiB'
+    return f'{size / 2**30:.1f} GiB'
+
+
+def _weights(runner: Runner, counts: str) -> str:
     if runner.iter:
-        return f'resumed from {runner._load_from} at iteration {runner.iter}'
+        start = f'resumed from {runner._load_from} at iteration {runner.iter}'
+        return f'{start} ({counts})'
     if runner._load_from:
-        return f'loaded from {runner._load_from}'
+        return f'loaded from {runner._load_from} ({counts})'
     init_cfg = runner.cfg.model.get('backbone', {}).get('init_cfg') or {}
     if not isinstance(init_cfg, dict):
         return 'as in init_cfg'
     source = init_cfg.get('checkpoint')
-    return f'backbone from {source}' if source else 'from scratch'
+    if not source:
+        return 'from scratch'
+    model = runner.model
+    if is_model_wrapper(model):
+        model = model.module
+    report = getattr(model.backbone, 'load_report', None)
+    return f'backbone from {source}' + (f' ({report})' if report else '')

@@ -21,7 +21,7 @@ class SaveOnSignalHook(Hook):
     Schedulers pre-empt jobs by SIGTERM. The ranks may get it in different
     iterations, so they agree on one by a tiny all-reduce over gloo, which
     does not stall a GPU. The checkpoint is ``interrupted.pth`` in the work
-    dir; ``--resume`` finds it.
+    dir; ``--resume`` finds it and repeats a validation that was interrupted.
 
     Args:
         filename (str): The checkpoint. Defaults to ``'interrupted.pth'``.
@@ -34,6 +34,7 @@ class SaveOnSignalHook(Hook):
         self.filename = filename
         self.requested = False
         self.group = None
+        self.validating = False
 
     def before_run(self, runner: Runner) -> None:
         """Take over SIGTERM."""
@@ -54,18 +55,37 @@ class SaveOnSignalHook(Hook):
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Save and exit between two iterations."""
         if self._all_agree():
-            meta = dict(epoch=runner.epoch, iter=runner.iter + 1)
-            self._save_and_exit(runner, meta)
+            self._save_and_exit(runner)
 
     def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Save and exit within a validation."""
+        sampler = runner.val_dataloader.sampler
+        if self.group is not None and not getattr(sampler, 'round_up', False):
+            return  # the ranks may not validate the same number of batches
         if self._all_agree():
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     # Validation swapped the averaged weights in.
                     hook._swap_ema_parameters()
-            meta = dict(epoch=runner.epoch, iter=runner.iter)
-            self._save_and_exit(runner, meta)
+            # What is saved is taken for the end of an iteration.
+            runner.train_loop._iter -= 1
+            self.validating = True
+            self._save_and_exit(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note whether a validation is being interrupted."""
+        checkpoint['meta']['validating'] = self.validating
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Read whether a validation was interrupted."""
+        meta = checkpoint.get('meta') or {}
+        self.validating = meta.get('validating', False)
+
+    def before_train(self, runner: Runner) -> None:
+        """Repeat a validation that was interrupted."""
+        if self.validating and runner.iter and runner.val_loop is not None:
+            self.validating = False
+            runner.val_loop.run()
 
     @master_only
     def after_train(self, runner: Runner) -> None:
@@ -74,11 +94,10 @@ class SaveOnSignalHook(Hook):
         if osp.exists(path):
             os.remove(path)
 
-    def _save_and_exit(self, runner: Runner, meta: dict) -> None:
+    def _save_and_exit(self, runner: Runner) -> None:
         runner.save_checkpoint(
             runner.work_dir,
             self.filename,
-            meta=meta,
             by_epoch=False,
             backend_args=dict(backend='atomic'),
         )
@@ -87,8 +106,8 @@ class SaveOnSignalHook(Hook):
             with open(osp.join(runner.work_dir, 'last_checkpoint'), 'w') as f:
                 f.write(path)
         runner.logger.warning(
-            f'Stopped by SIGTERM at iteration {meta["iter"]}; the state is '
-            f'in {path}, continue with --resume.'
+            f'Stopped by SIGTERM at iteration {runner.iter + 1}; the state '
+            f'is in {path}, continue with --resume.'
         )
         if self.group is not None:
             dist.barrier(group=self.group)
