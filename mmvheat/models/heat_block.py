@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmvheat.ops import filter_dct, heat_decay
+from mmvheat.ops import (
+    filter_fluctuation,
+    get_compute_dtype,
+    linear,
+    map_tokens,
+    squared_frequencies,
+)
 
 from .layers import ChannelsLastConv2d, PointwiseConv2d
 
@@ -56,7 +62,15 @@ class HeatBlock(nn.Module):
         return self._add(x, self.mlp(self.norm2(x)), self.gamma2)
 
     def _add(self, x: Tensor, branch: Tensor, gamma: Tensor | None) -> Tensor:
-        return x + self.drop_path(branch if gamma is None else gamma * branch)
+        if isinstance(self.drop_path, DropPath) and self.training:
+            # One factor an image instead of a pass over all features.
+            kept = self.drop_path(x.new_ones(len(x), 1, 1, 1))
+            gamma = kept if gamma is None else kept * gamma
+        if gamma is not None:
+            return torch.addcmul(x, branch, gamma)
+        if branch.requires_grad or branch.dtype != x.dtype:
+            return x + branch
+        return branch.add_(x)  # Nobody else has the branch.
 
 
 class HeatConduction(nn.Module):
@@ -80,13 +94,48 @@ class HeatConduction(nn.Module):
 
     def compute_decay(self, freq_embed: Tensor) -> Tensor:
         """Predict the decay (H, W, C) from an FVE of the same shape."""
-        return heat_decay(self.to_k(freq_embed))
+        to_k = self.to_k[0]
+        dtype = get_compute_dtype(freq_embed)
+        decay = map_tokens(
+            _decay,
+            (freq_embed[None], squared_frequencies(freq_embed)[None]),
+            (to_k.weight.to(dtype), to_k.bias.to(dtype)),
+        )
+        return decay[0]
 
     def forward(self, x: Tensor, decay: Tensor) -> Tensor:
         """Transform features (B, H, W, C) under a decay (H, W, C)."""
-        u, z = self.linear(self.dwconv(x)).chunk(2, dim=-1)
-        u = self.out_norm(filter_dct(u, decay))
-        return self.out_linear(u * F.silu(z))
+        x = self.dwconv(x)
+        dtype = get_compute_dtype(x)
+        weight_u, weight_z = self.linear.weight.to(dtype).chunk(2)
+        bias_u, bias_z = self.linear.bias.to(dtype).chunk(2)
+        mean, u = filter_fluctuation(linear(x, weight_u, bias_u), decay)
+        return map_tokens(
+            _gate,
+            (u, x) if mean is None else (u, x, mean),
+            (weight_z, bias_z, self.out_norm.weight, self.out_norm.bias),
+            self.out_linear.weight,
+            self.out_linear.bias,
+        )
+
+
+def _gate(u: Tensor, x: Tensor, *args: Tensor) -> Tensor:
+    """Normalise u and multiply it by SiLU(linear(x)); both (B, n, C)."""
+    *mean, weight, bias, norm_weight, norm_bias = args
+    if mean:
+        u = u.float() + mean[0]
+    u = F.layer_norm(
+        u, norm_weight.shape, norm_weight.to(u.dtype), norm_bias.to(u.dtype)
+    )
+    z = linear(x, weight, bias)
+    return u.to(z.dtype) * F.silu(z)
+
+
+def _decay(
+    freq_embed: Tensor, frequencies: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    k = F.relu(linear(freq_embed, weight, bias))
+    return torch.exp(-frequencies * k).to(k.dtype)
 
 
 class Mlp(nn.Module):
@@ -104,4 +153,16 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform features (..., C)."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        dtype = get_compute_dtype(x)
+        return map_tokens(
+            _activate,
+            (x,),
+            (self.fc1.weight.flatten(1).to(dtype), self.fc1.bias.to(dtype)),
+            self.fc2.weight.flatten(1),
+            self.fc2.bias,
+        )
+
+
+def _activate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Map x (B, n, C) to the hidden features (B, n, hidden) of an MLP."""
+    return F.gelu(linear(x, weight, bias))

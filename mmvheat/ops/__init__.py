@@ -5,20 +5,27 @@ from .freq_embed import resize_freq_embed
 from .heat import (
     conduct_heat,
     filter_dct,
-    get_compute_dtype,
+    filter_fluctuation,
     heat_decay,
-    is_autocast,
+    squared_frequencies,
 )
+from .precision import get_compute_dtype, is_autocast
+from .products import linear
+from .tokens import map_tokens
 from .tracing import has_symbolic_size, is_traced
 
 __all__ = [
     'conduct_heat',
     'dct_basis',
     'filter_dct',
+    'filter_fluctuation',
     'get_compute_dtype',
     'has_symbolic_size',
     'heat_decay',
     'is_autocast',
     'is_traced',
+    'linear',
+    'map_tokens',
     'resize_freq_embed',
+    'squared_frequencies',
 ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .products import multiply_columns, multiply_rows
+from .tracing import is_traced
 
 
 def resize_freq_embed(
@@ -41,10 +45,29 @@ def resize_freq_embed(
         columns = width - freq_embed.shape[1]
         return F.pad(freq_embed, (0, 0, 0, columns, 0, rows))
     # Bicubic weights in half precision would shift the frequencies.
-    planes = freq_embed.permute(2, 0, 1)[None]
-    if not freq_embed.is_floating_point() or freq_embed.element_size() < 4:
-        planes = planes.float()
-    planes = F.interpolate(
-        planes, size=(height, width), mode='bicubic', align_corners=False
-    )
-    return planes[0].permute(1, 2, 0).to(freq_embed.dtype)
+    exact = freq_embed
+    if not exact.is_floating_point() or exact.element_size() < 4:
+        exact = exact.float()
+    if exact.device.type == 'cpu' and not is_traced(exact):
+        resized = _resize_by_products(exact, size)
+    else:
+        resized = F.interpolate(
+            exact.permute(2, 0, 1)[None], size=size, mode='bicubic'
+        )[0].permute(1, 2, 0)
+    return resized.to(freq_embed.dtype)
+
+
+def _resize_by_products(freq_embed: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize as two products: interpolation is linear and separable."""
+    with torch.autocast('cpu', enabled=False):
+        rows, columns = (
+            F.interpolate(
+                torch.eye(old, dtype=freq_embed.dtype)[None, None],
+                size=(new, old),
+                mode='bicubic',
+            )[0, 0]
+            for old, new in zip(freq_embed.shape, size)
+        )
+        return multiply_rows(
+            rows, multiply_columns(columns, freq_embed[None])
+        )[0]

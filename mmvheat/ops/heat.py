@@ -40,6 +40,8 @@ import torch
 from torch import Tensor
 
 from .dct import get_dct_basis
+from .precision import get_compute_dtype, is_autocast
+from .products import multiply_columns, multiply_rows
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -77,14 +79,26 @@ def heat_decay(k: Tensor) -> Tensor:
         Tensor: Decay of every frequency and channel in [0, 1], shape
         (H, W, C); 1 at frequency (0, 0). At least single precision.
     """
-    height, width = k.shape[:2]
-    if k.dtype in _HALF:
-        k = k.float()
-    n = torch.arange(height, device=k.device, dtype=k.dtype)
-    m = torch.arange(width, device=k.device, dtype=k.dtype)
+    return torch.exp(-k * squared_frequencies(k))
+
+
+def squared_frequencies(like: Tensor) -> Tensor:
+    """Compute the squared angular frequencies of equation (2).
+
+    Args:
+        like (Tensor): Any tensor of shape (H, W, ...).
+
+    Returns:
+        Tensor: Shape (H, W, 1), in (radians per cell) squared, in the dtype
+        of ``like`` but at least in single precision.
+    """
+    height, width = like.shape[:2]
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    n = torch.arange(height, device=like.device, dtype=dtype)
+    m = torch.arange(width, device=like.device, dtype=dtype)
     rows = (n * math.pi / height).square()
     columns = (m * math.pi / width).square()
-    return torch.exp(-k * (rows[:, None] + columns)[..., None])
+    return (rows[:, None] + columns)[..., None]
 
 
 def filter_dct(x: Tensor, decay: Tensor) -> Tensor:
@@ -100,56 +114,42 @@ def filter_dct(x: Tensor, decay: Tensor) -> Tensor:
         transforms run in the autocast dtype and the result is in single
         precision.
     """
-    dtype = get_compute_dtype(x)
-    if dtype not in _HALF:
-        return _transform(x.to(dtype), decay.to(dtype))
-    # As d(0, 0) = 1, heat(x) = shift + heat(x - shift) for any constant.
-    # Without the mean, whose coefficient sqrt(H*W)*mean would swamp all
-    # others, half precision keeps its digits.
-    shift = x.mean(dim=(1, 2), keepdim=True, dtype=torch.float32).to(x.dtype)
-    y = _transform((x - shift).to(dtype), decay.to(dtype))
-    return shift.to(torch.float32 if is_autocast(x) else x.dtype) + y
+    mean, rest = filter_fluctuation(x, decay)
+    if mean is None:
+        return rest
+    return mean.to(torch.float32 if is_autocast(x) else x.dtype) + rest
 
 
-def get_compute_dtype(x: Tensor) -> torch.dtype:
-    """Get the dtype a matrix product of ``x`` runs in.
+def filter_fluctuation(
+    x: Tensor, decay: Tensor
+) -> tuple[Tensor | None, Tensor]:
+    """Multiply the 2-D cosine spectrum, less the mean in half precision.
+
+    As d(0, 0) = 1, heat(x) = mean + heat(x - mean). Without the mean, whose
+    coefficient sqrt(H*W)*mean would swamp all others, half precision keeps
+    its digits.
 
     Args:
-        x (Tensor): A tensor of floating point numbers.
+        x (Tensor): Images, shape (B, H, W, C).
+        decay (Tensor): Factor of every frequency, shape (H, W, C), 1 at
+            frequency (0, 0).
 
     Returns:
-        torch.dtype: The autocast dtype, where autocast is enabled for the
-        tensor's device and takes its dtype, else the tensor's own.
+        tuple[Tensor | None, Tensor]: Mean of every image, shape
+        (B, 1, 1, C), in the dtype of ``x``, and what is to be added to it,
+        shape (B, H, W, C), in the dtype of the transforms. None where the
+        mean was left in.
     """
-    if is_autocast(x) and x.dtype != torch.float64:
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype
-
-
-def is_autocast(x: Tensor) -> bool:
-    """Tell whether autocast is enabled for the device of ``x``."""
-    device = x.device.type
-    # Some devices, such as meta, have no autocast to ask for.
-    return torch.amp.is_autocast_available(
-        device
-    ) and torch.is_autocast_enabled(device)
+    dtype = get_compute_dtype(x)
+    if dtype not in _HALF:
+        return None, _transform(x.to(dtype), decay.to(dtype))
+    mean = x.mean(dim=(1, 2), keepdim=True, dtype=torch.float32).to(x.dtype)
+    return mean, _transform((x - mean).to(dtype), decay.to(dtype))
 
 
 def _transform(x: Tensor, decay: Tensor) -> Tensor:
     """DCT along H and W, decay, inverse DCT; x (B, H, W, C)."""
     rows = get_dct_basis(x.shape[1], x)
     columns = get_dct_basis(x.shape[2], x)
-    x = _apply_rows(rows, x)
-    x = torch.matmul(columns, x) * decay
-    x = torch.matmul(columns.t(), x)
-    return _apply_rows(rows.t(), x)
-
-
-def _apply_rows(matrix: Tensor, x: Tensor) -> Tensor:
-    """Multiply (H, H) and (B, H, W, C) along H: one wide product an image."""
-    batch, height, width, channels = x.shape
-    x = torch.matmul(matrix, x.reshape(batch, height, width * channels))
-    # Through one dimension, so that torch.export can prove for any symbolic
-    # width that W*C divides into W and C.
-    x = x.reshape(-1).reshape(batch * height * width, channels)
-    return x.reshape(batch, height, width, channels)
+    x = multiply_columns(columns, multiply_rows(rows, x)) * decay
+    return multiply_rows(rows.t(), multiply_columns(columns.t(), x))
