@@ -15,7 +15,7 @@ from mmvheat.ops import (
     squared_frequencies,
 )
 
-from .layers import ChannelsLastConv2d, PointwiseConv2d
+from .layers import ChannelsLastConv2d
 
 
 class HeatBlock(nn.Module):
@@ -148,8 +148,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dims: int, hidden_dims: int) -> None:
         super().__init__()
-        self.fc1 = PointwiseConv2d(dims, hidden_dims)
-        self.fc2 = PointwiseConv2d(hidden_dims, dims)
+        self.fc1 = nn.Conv2d(dims, hidden_dims, 1)
+        self.fc2 = nn.Conv2d(hidden_dims, dims, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform features (..., C)."""

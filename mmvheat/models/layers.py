@@ -1,7 +1,6 @@
 """Convolutions on channels-last features (B, H, W, C)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvheat.ops import has_symbolic_size
@@ -31,19 +30,3 @@ class ChannelsLastConv2d(nn.Conv2d):
         if _AVOID_SYMBOLIC_STRIDES and has_symbolic_size(x):
             x = x.contiguous()
         return super().forward(x).permute(0, 2, 3, 1)
-
-
-class PointwiseConv2d(nn.Conv2d):
-    """1x1 convolution: a linear layer with the parameters of a convolution.
-
-    Args:
-        in_channels (int): C_in.
-        out_channels (int): C_out.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map features (..., C_in) to (..., C_out)."""
-        return F.linear(x, self.weight.flatten(1), self.bias)

@@ -129,6 +129,8 @@ class _MapTokens(torch.autograd.Function):
                 grad_bias += grad.sum((0, 1))
                 grad = linear(grad, weight.t())
             inputs = [t for t in (*pieces, *parameters) if t.requires_grad]
+            if not inputs:
+                continue
             parts = iter(torch.autograd.grad(out, inputs, grad.to(out.dtype)))
             for i, total in enumerate(grads):
                 if total is None:

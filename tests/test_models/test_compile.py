@@ -80,6 +80,20 @@ def test_stochastic_depth_compiles(build):
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_autocast_is_part_of_the_graph(build):
+    model = build().eval()
+    compiled = compile_whole(model, 'aot_eager')
+    image = make_image(72, 100)
+    with torch.no_grad():
+        exact = model(image)
+        with torch.autocast('cpu', torch.bfloat16):
+            outputs = compiled(image)
+    for output, expected in zip(outputs, exact):
+        assert output.dtype == torch.bfloat16
+        error = (output - expected).norm() / expected.norm()
+        assert 1e-5 < error < 3e-2  # Half precision, no more, no less.
+
+
 def test_one_graph_serves_many_sizes(build):
     model = build(SMALLEST, out_indices=(0,)).eval()
     compiled = compile_whole(model, 'aot_eager', dynamic=True)

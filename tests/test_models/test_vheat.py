@@ -383,10 +383,11 @@ class TestRegistry:
         )
         from mmpretrain.models import ImageClassifier
 
-        model = ImageClassifier(
-            backbone=build(out_indices=(3,)),
-            head=nn.Linear(64, 2),
-        )
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model = ImageClassifier(
+                backbone=build(out_indices=(3,)),
+                head=nn.Linear(64, 2),
+            )
         constructor = LearningRateDecayOptimWrapperConstructor(
             dict(
                 type='OptimWrapper',
