@@ -140,8 +140,9 @@ def count_held_bytes() -> int:
     gc.collect()
     storages = {}
     for thing in gc.get_objects():
-        # Not isinstance, which wakes lazy objects.
-        if issubclass(type(thing), torch.Tensor) and not thing.is_meta:
+        # Not isinstance, which wakes lazy objects. Other kinds of tensors
+        # stand for data of programs being compiled.
+        if type(thing) in (torch.Tensor, nn.Parameter) and not thing.is_meta:
             storage = thing.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
     return sum(storages.values())
