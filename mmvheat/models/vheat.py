@@ -14,10 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mmvheat.checkpoint import adapt_state_dict, load_pretrained
 from mmvheat.ops import (
+    fit_freq_embed,
     get_compute_dtype,
     is_autocast,
     is_traced,
-    resize_freq_embed,
 )
 
 from .arch import (
@@ -393,7 +393,7 @@ def _fit_freq_embed(freq_embed: Tensor, x: Tensor) -> Tensor:
     # symbolic sizes need not know whether they differ.
     if not is_traced(x) and freq_embed.shape[:2] == size:
         return freq_embed
-    return resize_freq_embed(freq_embed, size, mode='bicubic')
+    return fit_freq_embed(freq_embed, size)
 
 
 def _run_block(block: HeatBlock, x: Tensor, freq_embed: Tensor) -> Tensor:

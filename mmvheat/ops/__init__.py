@@ -1,7 +1,7 @@
 """Heat conduction as pure functions of tensors (imports torch alone)."""
 
 from .dct import dct_basis
-from .freq_embed import resize_freq_embed
+from .freq_embed import fit_freq_embed, resize_freq_embed
 from .heat import (
     conduct_heat,
     filter_dct,
@@ -19,6 +19,7 @@ __all__ = [
     'dct_basis',
     'filter_dct',
     'filter_fluctuation',
+    'fit_freq_embed',
     'get_compute_dtype',
     'has_symbolic_size',
     'heat_decay',

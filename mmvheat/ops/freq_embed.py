@@ -45,29 +45,42 @@ def resize_freq_embed(
         columns = width - freq_embed.shape[1]
         return F.pad(freq_embed, (0, 0, 0, columns, 0, rows))
     # Bicubic weights in half precision would shift the frequencies.
+    planes = freq_embed.permute(2, 0, 1)[None]
+    if not freq_embed.is_floating_point() or freq_embed.element_size() < 4:
+        planes = planes.float()
+    planes = F.interpolate(
+        planes, size=(height, width), mode='bicubic', align_corners=False
+    )
+    return planes[0].permute(1, 2, 0).to(freq_embed.dtype)
+
+
+def fit_freq_embed(freq_embed: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize by the ``'bicubic'`` rule, for features of any size.
+
+    On a CPU as two products, as interpolation is linear and separable: equal
+    to :func:`resize_freq_embed` but for rounding, and ten times as fast in
+    the backward pass.
+
+    Args:
+        freq_embed (Tensor): Shape (H0, W0, C).
+        size (tuple[int, int]): The grid (H, W) of the features.
+
+    Returns:
+        Tensor: Shape (H, W, C), in the dtype of ``freq_embed``.
+    """
+    if freq_embed.device.type != 'cpu' or is_traced(freq_embed):
+        return resize_freq_embed(freq_embed, size, mode='bicubic')
     exact = freq_embed
-    if not exact.is_floating_point() or exact.element_size() < 4:
+    if exact.element_size() < 4:
         exact = exact.float()
-    if exact.device.type == 'cpu' and not is_traced(exact):
-        resized = _resize_by_products(exact, size)
-    else:
-        resized = F.interpolate(
-            exact.permute(2, 0, 1)[None], size=size, mode='bicubic'
-        )[0].permute(1, 2, 0)
-    return resized.to(freq_embed.dtype)
-
-
-def _resize_by_products(freq_embed: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize as two products: interpolation is linear and separable."""
     with torch.autocast('cpu', enabled=False):
         rows, columns = (
             F.interpolate(
-                torch.eye(old, dtype=freq_embed.dtype)[None, None],
+                torch.eye(old, dtype=exact.dtype)[None, None],
                 size=(new, old),
                 mode='bicubic',
             )[0, 0]
-            for old, new in zip(freq_embed.shape, size)
+            for old, new in zip(exact.shape, size)
         )
-        return multiply_rows(
-            rows, multiply_columns(columns, freq_embed[None])
-        )[0]
+        resized = multiply_rows(rows, multiply_columns(columns, exact[None]))
+    return resized[0].to(freq_embed.dtype)

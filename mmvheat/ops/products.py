@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import is_autocast
 from .tracing import is_traced
 
 
@@ -116,6 +117,6 @@ def _prefers_convolution(x: Tensor) -> bool:
     return (
         x.device.type == 'cpu'
         and x.dtype == torch.float32
-        and not torch.is_autocast_enabled('cpu')
+        and not is_autocast(x)
         and not is_traced(x)
     )

@@ -105,8 +105,10 @@ class _MapTokens(torch.autograd.Function):
             for i, (a, needed) in enumerate(zip(args, needs_grad))
         ]
         grad_weight = grad_bias = None
-        if weight is not None:
-            grad_weight, grad_bias = map(_make_sum, (weight, bias))
+        if ctx.needs_input_grad[2]:
+            grad_weight = _make_sum(weight)
+        if ctx.needs_input_grad[3]:
+            grad_bias = _make_sum(bias)
         enabled, dtype = ctx.autocast
         parameters = [
             a.detach().requires_grad_(needed)
@@ -125,8 +127,10 @@ class _MapTokens(torch.autograd.Function):
             grad = grad_out[piece]
             if weight is not None:
                 hidden = out.detach().to(grad.dtype)
-                grad_weight += linear_weight_grad(grad, hidden)
-                grad_bias += grad.sum((0, 1))
+                if grad_weight is not None:
+                    grad_weight += linear_weight_grad(grad, hidden)
+                if grad_bias is not None:
+                    grad_bias += grad.sum((0, 1))
                 grad = linear(grad, weight.t())
             inputs = [t for t in (*pieces, *parameters) if t.requires_grad]
             if not inputs:
