@@ -16,6 +16,7 @@ from mmvheat.ops import (
 )
 
 from .layers import ChannelsLastConv2d
+from .parameter_cache import CastingModule
 
 
 class HeatBlock(nn.Module):
@@ -59,7 +60,7 @@ class HeatBlock(nn.Module):
             x = self._add(x, self.norm1(self.op(x, decay)), self.gamma1)
             return self._add(x, self.norm2(self.mlp(x)), self.gamma2)
         x = self._add(x, self.op(self.norm1(x), decay), self.gamma1)
-        return self._add(x, self.mlp(self.norm2(x)), self.gamma2)
+        return self._add(x, self.mlp(x, self.norm2), self.gamma2)
 
     def _add(self, x: Tensor, branch: Tensor, gamma: Tensor | None) -> Tensor:
         if isinstance(self.drop_path, DropPath) and self.training:
@@ -73,7 +74,7 @@ class HeatBlock(nn.Module):
         return branch.add_(x)  # Nobody else has the branch.
 
 
-class HeatConduction(nn.Module):
+class HeatConduction(CastingModule):
     """Heat conduction operator (HCO).
 
     A 3x3 depthwise convolution mixes neighbours, a linear layer splits the
@@ -101,22 +102,30 @@ class HeatConduction(nn.Module):
             (freq_embed[None], squared_frequencies(freq_embed)[None]),
             (to_k.weight.to(dtype), to_k.bias.to(dtype)),
         )
-        return decay[0]
+        return decay.squeeze(0)
 
     def forward(self, x: Tensor, decay: Tensor) -> Tensor:
         """Transform features (B, H, W, C) under a decay (H, W, C)."""
         x = self.dwconv(x)
-        dtype = get_compute_dtype(x)
-        weight_u, weight_z = self.linear.weight.to(dtype).chunk(2)
-        bias_u, bias_z = self.linear.bias.to(dtype).chunk(2)
+        parameters = *self.linear.parameters(), *self.out_linear.parameters()
+        weight_u, weight_z, bias_u, bias_z, weight, bias = self._cast(
+            x, parameters, _split_linear
+        )
         mean, u = filter_fluctuation(linear(x, weight_u, bias_u), decay)
         return map_tokens(
             _gate,
             (u, x) if mean is None else (u, x, mean),
             (weight_z, bias_z, self.out_norm.weight, self.out_norm.bias),
-            self.out_linear.weight,
-            self.out_linear.bias,
+            weight,
+            bias,
         )
+
+
+def _split_linear(
+    weight: Tensor, bias: Tensor, *rest: Tensor
+) -> tuple[Tensor, ...]:
+    """Take the layer of u and z apart."""
+    return *weight.chunk(2), *bias.chunk(2), *rest
 
 
 def _gate(u: Tensor, x: Tensor, *args: Tensor) -> Tensor:
@@ -124,11 +133,14 @@ def _gate(u: Tensor, x: Tensor, *args: Tensor) -> Tensor:
     *mean, weight, bias, norm_weight, norm_bias = args
     if mean:
         u = u.float() + mean[0]
-    u = F.layer_norm(
-        u, norm_weight.shape, norm_weight.to(u.dtype), norm_bias.to(u.dtype)
-    )
-    z = linear(x, weight, bias)
-    return u.to(z.dtype) * F.silu(z)
+    u = _normalize(u, norm_weight, norm_bias)
+    z = linear(x, weight, bias, 'silu')
+    return u.to(z.dtype) * z
+
+
+def _normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute the layer norm in the dtype of x (..., C)."""
+    return F.layer_norm(x, weight.shape, weight.to(x.dtype), bias.to(x.dtype))
 
 
 def _decay(
@@ -138,7 +150,7 @@ def _decay(
     return torch.exp(-frequencies * k).to(k.dtype)
 
 
-class Mlp(nn.Module):
+class Mlp(CastingModule):
     """Two 1x1 convolutions around an exact GELU.
 
     Args:
@@ -151,18 +163,27 @@ class Mlp(nn.Module):
         self.fc1 = nn.Conv2d(dims, hidden_dims, 1)
         self.fc2 = nn.Conv2d(hidden_dims, dims, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform features (..., C)."""
-        dtype = get_compute_dtype(x)
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+        """Transform features (B, H, W, C), normalised first if asked to."""
+        parameters = *self.fc1.parameters(), *self.fc2.parameters()
+        weight1, bias1, weight2, bias2 = self._cast(
+            x, parameters, _flatten_convolutions
+        )
+        norms = () if norm is None else (norm.weight, norm.bias)
         return map_tokens(
-            _activate,
-            (x,),
-            (self.fc1.weight.flatten(1).to(dtype), self.fc1.bias.to(dtype)),
-            self.fc2.weight.flatten(1),
-            self.fc2.bias,
+            _activate, (x,), (weight1, bias1, *norms), weight2, bias2
         )
 
 
-def _activate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _flatten_convolutions(*parameters: Tensor) -> list[Tensor]:
+    """Make weights (C_out, C_in, 1, 1) those of linear layers."""
+    return [p.flatten(1) if p.dim() > 1 else p for p in parameters]
+
+
+def _activate(
+    x: Tensor, weight: Tensor, bias: Tensor, *norm: Tensor
+) -> Tensor:
     """Map x (B, n, C) to the hidden features (B, n, hidden) of an MLP."""
-    return F.gelu(linear(x, weight, bias))
+    if norm:
+        x = _normalize(x, *norm)
+    return linear(x, weight, bias, 'gelu')

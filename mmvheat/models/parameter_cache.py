@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from mmvheat.ops import get_compute_dtype, is_traced, pack_weight
 
 
 class ParameterCache:
@@ -72,9 +75,9 @@ class _Stamp:
         # Holds the tensors, lest another one gets the identity of one.
         self.parameters = list(parameters)
         self.state = [(id(p), p.data_ptr(), p._version) for p in parameters]
-        # Fused optimisers write to parameters without raising the version.
-        if any(p.requires_grad for p in parameters):
-            self.state.append(_Stamp.num_steps)
+        # Fused optimisers write to parameters without raising the version,
+        # and so do teachers, which follow a student after its steps.
+        self.state.append(_Stamp.num_steps)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Stamp) and self.state == other.state
@@ -85,3 +88,82 @@ class _Stamp:
 
 
 register_optimizer_step_post_hook(_Stamp.count_step)
+
+
+class CachingModule(nn.Module):
+    """Base of modules that keep values in parameter caches at evaluation.
+
+    Writes through ``.data`` leave no trace that a cache could see, so
+    ``train()``, ``eval()``, ``to()`` and the like clear the caches.
+    """
+
+    def train(self, mode: bool = True) -> CachingModule:
+        """Set the mode and forget what was kept."""
+        # An EMA that swaps weights around a validation is seen here.
+        self._clear_caches()
+        return super().train(mode)
+
+    def _apply(self, *args, **kwargs) -> CachingModule:
+        self._clear_caches()
+        return super()._apply(*args, **kwargs)
+
+    def _clear_caches(self) -> None:
+        for value in vars(self).values():
+            if isinstance(value, ParameterCache):
+                value.clear()
+
+    def _are_constant(self, x: Tensor, parameters: Sequence[Tensor]) -> bool:
+        """Tell whether values may be kept for the next features ``x``."""
+        if self.training or any(is_traced(t) for t in (x, *parameters)):
+            return False
+        trained = any(p.requires_grad for p in parameters)
+        return not (trained and torch.is_grad_enabled())
+
+
+class CastingModule(CachingModule):
+    """Base of modules that hand their weights to functions.
+
+    Under autocast, cast weights are kept at evaluation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cast_cache = ParameterCache(max_entries=1)
+
+    def _cast(
+        self,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        arrange: Callable[..., Sequence[Tensor]],
+    ) -> Sequence[Tensor]:
+        """Cast parameters to the dtype that features ``x`` are computed in.
+
+        Args:
+            x (Tensor): The features.
+            parameters (Sequence[Tensor]): The parameters.
+            arrange (Callable): Makes weights (C_out, C_in) and biases
+                (C_out,) out of the cast parameters.
+
+        Returns:
+            Sequence[Tensor]: The result of ``arrange``.
+        """
+        dtype = get_compute_dtype(x)
+
+        def cast() -> Sequence[Tensor]:
+            return arrange(*(p.to(dtype) for p in parameters))
+
+        def cast_and_pack() -> Sequence[Tensor]:
+            # What is kept must also serve outside of inference mode.
+            with torch.inference_mode(False), torch.no_grad():
+                return [pack_weight(t) if t.dim() == 2 else t for t in cast()]
+
+        # Packed weights have no backward pass.
+        if (
+            all(p.dtype == dtype for p in parameters)
+            or torch.is_grad_enabled()
+            or not self._are_constant(x, parameters)
+        ):
+            return cast()
+        return self._cast_cache.get(
+            (dtype, x.device), parameters, cast_and_pack
+        )

@@ -28,7 +28,7 @@ from .arch import (
 )
 from .heat_block import HeatBlock
 from .layers import ChannelsLastConv2d
-from .parameter_cache import ParameterCache
+from .parameter_cache import CachingModule, ParameterCache
 
 
 @MODELS.register_module()
@@ -279,7 +279,7 @@ class Stem(nn.Module):
         return self.norm2(self.conv2(x))
 
 
-class HeatStage(nn.Sequential):
+class HeatStage(CachingModule, nn.Sequential):
     """Blocks of one resolution, then perhaps a downsample layer.
 
     The blocks share the stage's FVE; each predicts its own decay from it. At
@@ -350,25 +350,6 @@ class HeatStage(nn.Sequential):
             else:
                 x = _run_block(block, x, freq_embed)
         return x
-
-    def train(self, mode: bool = True) -> HeatStage:
-        """Set the mode and forget the kept decays."""
-        # Writes through ``.data``, as of an EMA that swaps weights around a
-        # validation, leave no trace that the cache could see.
-        self._decay_cache.clear()
-        return super().train(mode)
-
-    def _apply(self, *args, **kwargs) -> HeatStage:
-        # Behind .to(), .half() and the like, which write through ``.data``.
-        self._decay_cache.clear()
-        return super()._apply(*args, **kwargs)
-
-    def _are_constant(self, x: Tensor, sources: list[Tensor]) -> bool:
-        if self.training or any(is_traced(t) for t in (x, *sources)):
-            return False
-        return not (
-            torch.is_grad_enabled() and any(s.requires_grad for s in sources)
-        )
 
     def _compute_decays(
         self, x: Tensor, freq_embed: Tensor, dtype: torch.dtype

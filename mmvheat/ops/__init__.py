@@ -10,7 +10,7 @@ from .heat import (
     squared_frequencies,
 )
 from .precision import get_compute_dtype, is_autocast
-from .products import linear
+from .products import linear, pack_weight
 from .tokens import map_tokens
 from .tracing import has_symbolic_size, is_traced
 
@@ -27,6 +27,7 @@ __all__ = [
     'is_traced',
     'linear',
     'map_tokens',
+    'pack_weight',
     'resize_freq_embed',
     'squared_frequencies',
 ]

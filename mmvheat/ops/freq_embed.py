@@ -83,4 +83,4 @@ def fit_freq_embed(freq_embed: Tensor, size: tuple[int, int]) -> Tensor:
             for old, new in zip(exact.shape, size)
         )
         resized = multiply_rows(rows, multiply_columns(columns, exact[None]))
-    return resized[0].to(freq_embed.dtype)
+    return resized.squeeze(0).to(freq_embed.dtype)

@@ -127,7 +127,8 @@ def filter_fluctuation(
 
     As d(0, 0) = 1, heat(x) = mean + heat(x - mean). Without the mean, whose
     coefficient sqrt(H*W)*mean would swamp all others, half precision keeps
-    its digits.
+    its digits. The identity holds for any constant in place of the mean, so
+    the mean itself has no gradient.
 
     Args:
         x (Tensor): Images, shape (B, H, W, C).
@@ -143,13 +144,22 @@ def filter_fluctuation(
     dtype = get_compute_dtype(x)
     if dtype not in _HALF:
         return None, _transform(x.to(dtype), decay.to(dtype))
-    mean = x.mean(dim=(1, 2), keepdim=True, dtype=torch.float32).to(x.dtype)
+    mean = _mean(x.detach())
     return mean, _transform((x - mean).to(dtype), decay.to(dtype))
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Average images (B, H, W, C) to (B, 1, 1, C)."""
+    if x.dtype == torch.float16:  # Its sum might overflow.
+        return x.mean((1, 2), keepdim=True, dtype=torch.float32).to(x.dtype)
+    # Single precision inside, without the copy that torch's mean makes.
+    return x.sum((1, 2), keepdim=True) / (x.shape[1] * x.shape[2])
 
 
 def _transform(x: Tensor, decay: Tensor) -> Tensor:
     """DCT along H and W, decay, inverse DCT; x (B, H, W, C)."""
     rows = get_dct_basis(x.shape[1], x)
     columns = get_dct_basis(x.shape[2], x)
-    x = multiply_columns(columns, multiply_rows(rows, x)) * decay
+    # For one image, the gradient of ``decay[None]`` is no sum over images.
+    x = multiply_columns(columns, multiply_rows(rows, x)) * decay[None]
     return multiply_rows(rows.t(), multiply_columns(columns.t(), x))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .precision import get_compute_dtype
-from .products import linear, linear_weight_grad
+from .products import linear, linear_weight_grad, pack_weight
 from .tracing import is_traced
 
 
@@ -34,7 +34,8 @@ def map_tokens(
             (b, n, C).
         tokens (Sequence[Tensor]): Tensors of shape (B, H, W, C_i); those
             behind the first one may have the shape (B, 1, 1, C_i).
-        parameters (Sequence[Tensor]): What else the function takes.
+        parameters (Sequence[Tensor]): What else the function takes; matrices
+            among them as weights of :func:`linear` only.
         weight (Tensor, optional): Of the linear layer, shape (C_out, C).
             Defaults to None, no such layer.
         bias (Tensor, optional): Of the linear layer, shape (C_out,).
@@ -77,8 +78,14 @@ class _MapTokens(torch.autograd.Function):
         )
         ctx.save_for_backward(weight, bias, *args)
         tokens, parameters = args[:num_tokens], args[num_tokens:]
+        pieces = list(_split(tokens[0]))
+        if len(pieces) > 1:
+            weight, *parameters = (
+                p if p is None or p.dim() != 2 else pack_weight(p)
+                for p in (weight, *parameters)
+            )
         out = None
-        for piece in _split(tokens[0]):
+        for piece in pieces:
             result = function(*_get(tokens, piece), *parameters)
             if weight is not None:
                 result = linear(result, weight, bias)
@@ -114,6 +121,7 @@ class _MapTokens(torch.autograd.Function):
             a.detach().requires_grad_(needed)
             for a, needed in zip(args[num_tokens:], needs_grad[num_tokens:])
         ]
+        weight_t = None if weight is None else pack_weight(weight.t())
         for piece in _split(tokens[0]):
             pieces = [
                 t.detach().requires_grad_(needed)
@@ -131,7 +139,7 @@ class _MapTokens(torch.autograd.Function):
                     grad_weight += linear_weight_grad(grad, hidden)
                 if grad_bias is not None:
                     grad_bias += grad.sum((0, 1))
-                grad = linear(grad, weight.t())
+                grad = linear(grad, weight_t)
             inputs = [t for t in (*pieces, *parameters) if t.requires_grad]
             if not inputs:
                 continue
@@ -151,7 +159,7 @@ class _MapTokens(torch.autograd.Function):
 def _split(tokens: Tensor) -> Iterator[tuple[slice, slice]]:
     """Cut tokens (B, n, C) in equal pieces for the second-level caches."""
     batch, length, channels = tokens.shape
-    size = max(512, 2**18 // channels) * torch.get_num_threads()
+    size = max(512, 2**19 // channels) * torch.get_num_threads()
     images = max(1, size // length)
     size = math.ceil(length / math.ceil(length / size))
     for image in range(0, batch, images):

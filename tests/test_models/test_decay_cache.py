@@ -123,6 +123,19 @@ def test_optimiser_steps_are_seen(model, optimizer):
     assert_fresh(model)
 
 
+def test_teachers_that_follow_a_student_are_seen(build):
+    student = build().train()
+    teacher = copy.deepcopy(student).eval().requires_grad_(False)
+    before = run(teacher)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    sum(output.pow(3).mean() for output in student(IMAGE)).backward()
+    optimizer.step()
+    for mean, new in zip(teacher.parameters(), student.parameters()):
+        mean.data.lerp_(new.data, 0.5)  # leaves no trace
+    assert not run(teacher)[0].equal(before[0])
+    assert_fresh(teacher)
+
+
 @pytest.mark.parametrize('assign', [False, True])
 def test_loaded_weights_are_seen(model, assign):
     run(model)
