@@ -18,6 +18,7 @@ from mmvheat.ops import (
     get_compute_dtype,
     is_autocast,
     is_traced,
+    map_tokens,
 )
 
 from .arch import (
@@ -275,8 +276,17 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed images (B, H, W, in_channels) as (B, H/4, W/4, C)."""
-        x = F.gelu(self.norm1(self.conv1(x)))
+        norm = self.norm1[1]
+        x = map_tokens(
+            _normalize_and_activate,
+            (self.conv1(x),),
+            (norm.weight, norm.bias),
+        )
         return self.norm2(self.conv2(x))
+
+
+def _normalize_and_activate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.gelu(F.layer_norm(x, weight.shape, weight, bias, 1e-6))
 
 
 class HeatStage(CachingModule, nn.Sequential):
@@ -341,14 +351,16 @@ class HeatStage(CachingModule, nn.Sequential):
                 x = block(x, decay)
             return x
 
-        freq_embed = _fit_freq_embed(freq_embed, x)
-        for block in self.blocks:
-            if self.with_cp and self.training and torch.is_grad_enabled():
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            for block in self.blocks:
                 x = checkpoint(
                     _run_block, block, x, freq_embed, use_reentrant=False
                 )
-            else:
-                x = _run_block(block, x, freq_embed)
+            return x
+
+        freq_embed = _fit_freq_embed(freq_embed, x)
+        for block in self.blocks:
+            x = block(x, block.op.compute_decay(freq_embed))
         return x
 
     def _compute_decays(
@@ -378,6 +390,8 @@ def _fit_freq_embed(freq_embed: Tensor, x: Tensor) -> Tensor:
 
 
 def _run_block(block: HeatBlock, x: Tensor, freq_embed: Tensor) -> Tensor:
+    """Run a block to be recomputed, which keeps the FVE's own grid alone."""
+    freq_embed = _fit_freq_embed(freq_embed, x)
     return block(x, block.op.compute_decay(freq_embed))
 
 

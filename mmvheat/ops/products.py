@@ -66,10 +66,14 @@ def pack_weight(weight: Tensor) -> Tensor:
         weight (Tensor): Shape (C_out, C_in).
 
     Returns:
-        Tensor: The weight in oneDNN's own layout where :func:`linear` takes
-        it, else the weight itself.
+        Tensor: The weight in oneDNN's own layout where that pays, in half
+        precision on a CPU, else the weight itself.
     """
-    if weight.is_mkldnn or not _has_onednn(weight, weight.dtype):
+    if (
+        weight.is_mkldnn
+        or weight.dtype == torch.float32
+        or not _has_onednn(weight, weight.dtype)
+    ):
         return weight
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 4096)
 

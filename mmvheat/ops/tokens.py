@@ -159,7 +159,8 @@ class _MapTokens(torch.autograd.Function):
 def _split(tokens: Tensor) -> Iterator[tuple[slice, slice]]:
     """Cut tokens (B, n, C) in equal pieces for the second-level caches."""
     batch, length, channels = tokens.shape
-    size = max(512, 2**19 // channels) * torch.get_num_threads()
+    row = channels * tokens.element_size()
+    size = max(512, 2**20 // row) * torch.get_num_threads()
     images = max(1, size // length)
     size = math.ceil(length / math.ceil(length / size))
     for image in range(0, batch, images):

@@ -24,6 +24,9 @@ from benchmark_models import (
 from torch import nn
 
 WARM_UP = 64  # side in pixels
+# From <malloc.h>
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 _LIBRARIES = ('mmvheat', 'mmdet.models', 'mmpretrain.models', 'mmseg.models')
 
 
@@ -110,9 +113,13 @@ def _peak_allocated(step: Callable[[], object]) -> int:
 def _peak_resident(step: Callable[[], object]) -> int:
     """Run a step; the peak of the resident memory above that before it."""
     gc.collect()
-    # Frees what glibc's allocator holds, which the step could reuse.
+    # Has glibc's allocator give memory back at once: what it holds for later
+    # may be as much as the step needs, and differs from run to run.
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**20)
+        libc.malloc_trim(0)
     before = _read_status('VmRSS')
     try:
         with open('/proc/self/clear_refs', 'w') as file:
@@ -143,6 +150,9 @@ def count_held_bytes() -> int:
         # Not isinstance, which wakes lazy objects. Other kinds of tensors
         # stand for data of programs being compiled.
         if type(thing) in (torch.Tensor, nn.Parameter) and not thing.is_meta:
+            if thing.is_mkldnn:  # in oneDNN's own layout
+                storages[id(thing)] = thing.nbytes
+                continue
             storage = thing.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
     return sum(storages.values())

@@ -228,7 +228,7 @@ class Step:
     """An evaluation or a training step on random images.
 
     Whole models predict, or compute their own loss on random annotations;
-    the outputs of a backbone get random gradients.
+    the loss of a backbone is the sum of the mean squares of its outputs.
     Training runs forward and backward without an optimiser; in a batch of one
     image batch norm stays as at evaluation.
 
@@ -261,7 +261,6 @@ class Step:
             images = images.to(memory_format=torch.channels_last)
         self.images = images.to(self.device)
         self.samples = None
-        self.gradients = None
         if is_whole(network):
             self.samples = [
                 _make_sample(network, size) for _ in range(size.batch)
@@ -276,11 +275,14 @@ class Step:
                     module.eval()
 
     def forward(self) -> object:
-        """Compute the outputs, or the loss of a whole model in training."""
+        """Compute the outputs, or the loss in training."""
         network, images = self.network, self.images
         with self._autocast():
             if self.samples is None:
-                return network(images)
+                outputs = network(images)
+                if not self.training:
+                    return outputs
+                return sum(o.float().square().mean() for o in outputs)
             if self.training:
                 losses = network.loss(images, self.samples)
                 return network.parse_losses(losses)[0]
@@ -292,10 +294,7 @@ class Step:
             with torch.no_grad():
                 self.forward()
             return
-        outputs = self.forward()
-        if self.samples is None and self.gradients is None:
-            self.gradients = [torch.randn_like(o) for o in outputs]
-        torch.autograd.backward(outputs, self.gradients)
+        self.forward().backward()
         self.network.zero_grad(set_to_none=True)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
