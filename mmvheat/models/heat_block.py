@@ -146,8 +146,8 @@ def _normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _decay(
     freq_embed: Tensor, frequencies: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    k = F.relu(linear(freq_embed, weight, bias))
-    return torch.exp(-frequencies * k).to(k.dtype)
+    k = linear(freq_embed, weight, bias, 'relu')
+    return (-frequencies * k).exp_().to(k.dtype)
 
 
 class Mlp(CastingModule):

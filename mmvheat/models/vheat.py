@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,6 @@ from mmvheat.checkpoint import adapt_state_dict, load_pretrained
 from mmvheat.ops import (
     fit_freq_embed,
     get_compute_dtype,
-    is_autocast,
     is_traced,
     map_tokens,
 )
@@ -40,6 +38,10 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
     <https://arxiv.org/abs/2405.16555>`_, CVPR 2025. Parameters carry the
     names of the official checkpoints. Inside, features are channels last,
     (B, H, W, C).
+
+    At evaluation, decays and, under autocast, cast weights are kept until a
+    parameter changes. Behind writes through ``.data``, which leave no trace,
+    call ``eval()``.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, or a dict with
@@ -345,7 +347,7 @@ class HeatStage(CachingModule, nn.Sequential):
             decays = self._decay_cache.get(
                 (*x.shape[1:3], dtype, x.device),
                 sources,
-                lambda: self._compute_decays(x, freq_embed, dtype),
+                lambda: self._compute_decays(x, freq_embed),
             )
             for block, decay in zip(self.blocks, decays):
                 x = block(x, decay)
@@ -363,19 +365,12 @@ class HeatStage(CachingModule, nn.Sequential):
             x = block(x, block.op.compute_decay(freq_embed))
         return x
 
-    def _compute_decays(
-        self, x: Tensor, freq_embed: Tensor, dtype: torch.dtype
-    ) -> list[Tensor]:
-        # Once for many images, so in the parameters' own precision. What is
-        # kept must also serve outside of inference mode.
-        autocast = nullcontext()
-        if is_autocast(x):
-            autocast = torch.autocast(x.device.type, enabled=False)
-        with torch.inference_mode(False), torch.no_grad(), autocast:
+    def _compute_decays(self, x: Tensor, freq_embed: Tensor) -> list[Tensor]:
+        # What is kept must also serve outside of inference mode.
+        with torch.inference_mode(False), torch.no_grad():
             freq_embed = _fit_freq_embed(freq_embed, x)
             return [
-                block.op.compute_decay(freq_embed).to(dtype)
-                for block in self.blocks
+                block.op.compute_decay(freq_embed) for block in self.blocks
             ]
 
 

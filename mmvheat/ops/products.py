@@ -20,6 +20,7 @@ from .tracing import is_traced
 # Activation of ``linear``: function, oneDNN's name of it, and its algorithm.
 _ACTIVATIONS = {
     None: (lambda x: x, 'none', ''),
+    'relu': (F.relu, 'relu', ''),
     'gelu': (F.gelu, 'gelu', 'none'),
     'silu': (F.silu, 'swish', ''),
 }
@@ -38,8 +39,8 @@ def linear(
         weight (Tensor): Shape (C_out, C_in), perhaps from
             :func:`pack_weight`.
         bias (Tensor, optional): Shape (C_out,). Defaults to None.
-        activation (str, optional): ``'gelu'`` (exact) or ``'silu'``.
-            Defaults to None, the identity.
+        activation (str, optional): ``'relu'``, ``'gelu'`` (exact) or
+            ``'silu'``. Defaults to None, the identity.
 
     Returns:
         Tensor: Shape (..., C_out).

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:TF32 acceleration')
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 ACTIVATIONS = {
     None: lambda x: x,
+    'relu': lambda x: x.clamp(min=0),
     'gelu': lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)),
     'silu': lambda x: x / (1 + torch.exp(-x)),
 }

@@ -61,8 +61,9 @@ range is that of the middle half of the rounds. Memory is the peak of a step
 above that of the network, gradients included; on a CPU, resident memory under
 an allocator that keeps nothing for later. FLOPs count a multiply-add once;
 those of a training step are taken to be three forward passes. *Of the limit*
-is the rate relative to that of square matrix products in the same rounds, *x of the floor* its inverse: the time relative to what these FLOPs
-would take at that rate.
+is the rate relative to that of square matrix products in the same rounds, *x
+of the floor* its inverse: the time relative to what these FLOPs would take at
+that rate.
 """
 
 
