@@ -107,9 +107,8 @@ class HeatConduction(CastingModule):
     def forward(self, x: Tensor, decay: Tensor) -> Tensor:
         """Transform features (B, H, W, C) under a decay (H, W, C)."""
         x = self.dwconv(x)
-        parameters = *self.linear.parameters(), *self.out_linear.parameters()
         weight_u, weight_z, bias_u, bias_z, weight, bias = self._cast(
-            x, parameters, _split_linear
+            x, _get_parameters(self.linear, self.out_linear), _split_linear
         )
         mean, u = filter_fluctuation(linear(x, weight_u, bias_u), decay)
         return map_tokens(
@@ -119,6 +118,11 @@ class HeatConduction(CastingModule):
             weight,
             bias,
         )
+
+
+def _get_parameters(*layers: nn.Module) -> list[Tensor]:
+    """Get weights and biases, which need not be parameters under FSDP."""
+    return [p for layer in layers for p in (layer.weight, layer.bias)]
 
 
 def _split_linear(
@@ -165,9 +169,8 @@ class Mlp(CastingModule):
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
         """Transform features (B, H, W, C), normalised first if asked to."""
-        parameters = *self.fc1.parameters(), *self.fc2.parameters()
         weight1, bias1, weight2, bias2 = self._cast(
-            x, parameters, _flatten_convolutions
+            x, _get_parameters(self.fc1, self.fc2), _flatten_convolutions
         )
         norms = () if norm is None else (norm.weight, norm.bias)
         return map_tokens(
