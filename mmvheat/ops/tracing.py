@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 
 def is_traced(x: Tensor) -> bool:
@@ -10,8 +9,7 @@ def is_traced(x: Tensor) -> bool:
 
     Caches stay out of such programs (``torch.compile``, ``torch.export``,
     ``torch.jit.trace``, fake tensors): sizes may be symbols in them, and
-    results must depend on the weights. So they do where a dispatch mode, as
-    torch's counter of FLOPs, looks at every operator.
+    results must depend on the weights.
 
     Args:
         x (Tensor): Any tensor.
@@ -20,8 +18,6 @@ def is_traced(x: Tensor) -> bool:
         bool: False in eager execution on plain tensors.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return True
-    if is_in_torch_dispatch_mode():
         return True
     return type(x) not in (Tensor, nn.Parameter)
 

@@ -5,7 +5,6 @@ import pickle
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmvheat.models import parameter_cache
 
@@ -113,19 +112,6 @@ def test_input_gradients_of_frozen_weights(model):
     model(exact)[3].pow(3).mean().backward()
     error = (image.grad - exact.grad).norm() / exact.grad.norm()
     assert error <= 5e-2
-
-
-def test_counters_of_flops_see_every_product(model):
-    def count(model):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(IMAGE.to(model.freq_embed[0].device))
-        return counter.get_total_flops()
-
-    run(model)
-    expected = count(copy.deepcopy(model).to('meta'))
-    assert count(model) == expected > 0
-    with torch.autocast('cpu', torch.bfloat16):
-        assert count(model) == expected
 
 
 def test_copies_and_files_hold_no_casts(model):
