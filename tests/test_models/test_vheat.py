@@ -205,6 +205,9 @@ class TestOutputs:
                 for _ in range(2):  # the second finds what was left over
                     outputs = model(torch.randn(2, 3, 64, 32))
                     sum(output.sum() for output in outputs).backward()
+            # The group must outlive its last user: freed with the lock of
+            # the interpreter held, its threads could wait forever.
+            del model, outputs
         finally:
             torch.distributed.destroy_process_group()
 
