@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
@@ -112,7 +114,7 @@ class HeatConduction(CastingModule):
         )
         mean, u = filter_fluctuation(linear(x, weight_u, bias_u), decay)
         return map_tokens(
-            _gate,
+            partial(_gate, eps=self.out_norm.eps),
             (u, x) if mean is None else (u, x, mean),
             (weight_z, bias_z, self.out_norm.weight, self.out_norm.bias),
             weight,
@@ -132,19 +134,20 @@ def _split_linear(
     return *weight.chunk(2), *bias.chunk(2), *rest
 
 
-def _gate(u: Tensor, x: Tensor, *args: Tensor) -> Tensor:
+def _gate(u: Tensor, x: Tensor, *args: Tensor, eps: float) -> Tensor:
     """Normalise u and multiply it by SiLU(linear(x)); both (B, n, C)."""
     *mean, weight, bias, norm_weight, norm_bias = args
     if mean:
         u = u.float() + mean[0]
-    u = _normalize(u, norm_weight, norm_bias)
+    u = _normalize(u, norm_weight, norm_bias, eps)
     z = linear(x, weight, bias, 'silu')
     return u.to(z.dtype) * z
 
 
-def _normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Compute the layer norm in the dtype of x (..., C)."""
-    return F.layer_norm(x, weight.shape, weight.to(x.dtype), bias.to(x.dtype))
+    weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+    return F.layer_norm(x, weight.shape, weight, bias, eps)
 
 
 def _decay(
@@ -172,10 +175,11 @@ class Mlp(CastingModule):
         weight1, bias1, weight2, bias2 = self._cast(
             x, _get_parameters(self.fc1, self.fc2), _flatten_convolutions
         )
-        norms = () if norm is None else (norm.weight, norm.bias)
-        return map_tokens(
-            _activate, (x,), (weight1, bias1, *norms), weight2, bias2
-        )
+        function, parameters = _activate, (weight1, bias1)
+        if norm is not None:
+            function = partial(_activate, eps=norm.eps)
+            parameters += norm.weight, norm.bias
+        return map_tokens(function, (x,), parameters, weight2, bias2)
 
 
 def _flatten_convolutions(*parameters: Tensor) -> list[Tensor]:
@@ -184,9 +188,9 @@ def _flatten_convolutions(*parameters: Tensor) -> list[Tensor]:
 
 
 def _activate(
-    x: Tensor, weight: Tensor, bias: Tensor, *norm: Tensor
+    x: Tensor, weight: Tensor, bias: Tensor, *norm: Tensor, eps: float = 1e-5
 ) -> Tensor:
     """Map x (B, n, C) to the hidden features (B, n, hidden) of an MLP."""
     if norm:
-        x = _normalize(x, *norm)
+        x = _normalize(x, *norm, eps)
     return linear(x, weight, bias, 'gelu')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -280,15 +281,17 @@ class Stem(nn.Module):
         """Embed images (B, H, W, in_channels) as (B, H/4, W/4, C)."""
         norm = self.norm1[1]
         x = map_tokens(
-            _normalize_and_activate,
+            partial(_normalize_and_activate, eps=norm.eps),
             (self.conv1(x),),
             (norm.weight, norm.bias),
         )
         return self.norm2(self.conv2(x))
 
 
-def _normalize_and_activate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.gelu(F.layer_norm(x, weight.shape, weight, bias, 1e-6))
+def _normalize_and_activate(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    return F.gelu(F.layer_norm(x, weight.shape, weight, bias, eps))
 
 
 class HeatStage(CachingModule, nn.Sequential):
