@@ -10,14 +10,16 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from mmvheat.ops import (
+    filter_dct,
     filter_fluctuation,
     get_compute_dtype,
+    heat_decay,
     linear,
     map_tokens,
     squared_frequencies,
 )
 
-from .layers import ChannelsLastConv2d
+from .layers import ChannelsLastConv2d, is_plain
 from .parameter_cache import CastingModule
 
 
@@ -97,6 +99,8 @@ class HeatConduction(CastingModule):
 
     def compute_decay(self, freq_embed: Tensor) -> Tensor:
         """Predict the decay (H, W, C) from an FVE of the same shape."""
+        if not is_plain(*self.to_k.modules()):
+            return heat_decay(self.to_k(freq_embed))
         to_k = self.to_k[0]
         dtype = get_compute_dtype(freq_embed)
         decay = map_tokens(
@@ -109,6 +113,10 @@ class HeatConduction(CastingModule):
     def forward(self, x: Tensor, decay: Tensor) -> Tensor:
         """Transform features (B, H, W, C) under a decay (H, W, C)."""
         x = self.dwconv(x)
+        if not is_plain(self.linear, self.out_norm, self.out_linear):
+            u, z = self.linear(x).chunk(2, dim=-1)
+            u = self.out_norm(filter_dct(u, decay))
+            return self.out_linear(u * F.silu(z))
         weight_u, weight_z, bias_u, bias_z, weight, bias = self._cast(
             x, _get_parameters(self.linear, self.out_linear), _split_linear
         )
@@ -172,6 +180,10 @@ class Mlp(CastingModule):
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
         """Transform features (B, H, W, C), normalised first if asked to."""
+        if not is_plain(self.fc1, self.fc2, *([] if norm is None else [norm])):
+            x = x if norm is None else norm(x)
+            x = self.fc2(F.gelu(self.fc1(x.permute(0, 3, 1, 2))))
+            return x.permute(0, 2, 3, 1)
         weight1, bias1, weight2, bias2 = self._cast(
             x, _get_parameters(self.fc1, self.fc2), _flatten_convolutions
         )

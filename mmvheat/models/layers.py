@@ -1,4 +1,4 @@
-"""Convolutions on channels-last features (B, H, W, C)."""
+"""Layers of channels-last features (B, H, W, C)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,38 @@ from mmvheat.ops import has_symbolic_size
 # Inductor of torch 2.13 fails to compare channels-last strides that are
 # symbols: https://github.com/pytorch/pytorch/issues/188422.
 _AVOID_SYMBOLIC_STRIDES = torch.__version__.startswith('2.13.')
+
+_PLAIN = {
+    nn.Conv2d,
+    nn.Identity,
+    nn.LayerNorm,
+    nn.Linear,
+    nn.ReLU,
+    nn.Sequential,
+}
+
+
+def is_plain(*layers: nn.Module) -> bool:
+    """Tell whether layers are all that their weights say.
+
+    Only then may a function take the weights and do what the layers would.
+    Replaced layers (LoRA, quantisation, FSDP) and those with hooks (pruning,
+    spectral norm, feature extraction) must be called.
+
+    Args:
+        layers (nn.Module): The layers.
+
+    Returns:
+        bool: Whether all are.
+    """
+    return all(
+        type(layer) in _PLAIN
+        and not layer._forward_pre_hooks
+        and not layer._forward_hooks
+        and not layer._backward_pre_hooks
+        and not layer._backward_hooks
+        for layer in layers
+    )
 
 
 class ChannelsLastConv2d(nn.Conv2d):

@@ -164,6 +164,5 @@ class CastingModule(CachingModule):
             or not self._are_constant(x, parameters)
         ):
             return cast()
-        return self._cast_cache.get(
-            (dtype, x.device), parameters, cast_and_pack
-        )
+        key = dtype, x.device, torch.backends.mkldnn.enabled
+        return self._cast_cache.get(key, parameters, cast_and_pack)

@@ -27,7 +27,7 @@ from .arch import (
     parse_img_size,
 )
 from .heat_block import HeatBlock
-from .layers import ChannelsLastConv2d
+from .layers import ChannelsLastConv2d, is_plain
 from .parameter_cache import CachingModule, ParameterCache
 
 
@@ -279,12 +279,16 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed images (B, H, W, in_channels) as (B, H/4, W/4, C)."""
-        norm = self.norm1[1]
-        x = map_tokens(
-            partial(_normalize_and_activate, eps=norm.eps),
-            (self.conv1(x),),
-            (norm.weight, norm.bias),
-        )
+        x = self.conv1(x)
+        if is_plain(*self.norm1.modules()):
+            norm = self.norm1[1]
+            x = map_tokens(
+                partial(_normalize_and_activate, eps=norm.eps),
+                (x,),
+                (norm.weight, norm.bias),
+            )
+        else:
+            x = F.gelu(self.norm1(x))
         return self.norm2(self.conv2(x))
 
 
@@ -342,10 +346,8 @@ class HeatStage(CachingModule, nn.Sequential):
         Returns:
             Tensor: Features, shape (B, H, W, C).
         """
-        sources = [freq_embed]
-        for block in self.blocks:
-            sources += [block.op.to_k[0].weight, block.op.to_k[0].bias]
-        if self._are_constant(x, sources):
+        sources = self._get_sources(freq_embed)
+        if sources and self._are_constant(x, sources):
             dtype = get_compute_dtype(x)
             decays = self._decay_cache.get(
                 (*x.shape[1:3], dtype, x.device),
@@ -367,6 +369,15 @@ class HeatStage(CachingModule, nn.Sequential):
         for block in self.blocks:
             x = block(x, block.op.compute_decay(freq_embed))
         return x
+
+    def _get_sources(self, freq_embed: Tensor) -> list[Tensor]:
+        """Get what the decays depend on, nothing if that is not known."""
+        sources = [freq_embed]
+        for block in self.blocks:
+            if not is_plain(*block.op.to_k.modules()):
+                return []
+            sources += [block.op.to_k[0].weight, block.op.to_k[0].bias]
+        return sources
 
     def _compute_decays(self, x: Tensor, freq_embed: Tensor) -> list[Tensor]:
         # What is kept must also serve outside of inference mode.

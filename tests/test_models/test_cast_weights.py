@@ -102,6 +102,14 @@ def test_nothing_is_kept_without_autocast_or_in_training(model, packed):
     assert not packed
 
 
+def test_onednn_can_be_switched_off(model):
+    expected = run(model)
+    with torch.backends.mkldnn.flags(enabled=False):
+        outputs = run(model)
+    for a, b in zip(outputs, expected):
+        assert (a - b).norm() <= 2e-2 * b.norm()
+
+
 def test_input_gradients_of_frozen_weights(model):
     run(model)
     model.requires_grad_(False)

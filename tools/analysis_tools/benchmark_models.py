@@ -190,6 +190,9 @@ def _build_whole(path: str) -> nn.Module:
         proposals = (model.get(settings) or {}).get(name)
         if proposals:
             proposals.nms.iou_threshold = 1.0
+    # Nor do recipes agree on how segmentors are tested.
+    if (model.get('test_cfg') or {}).get('mode') == 'slide':
+        model.test_cfg = dict(mode='whole')
     network = build(cfg)
     network.init_weights()
     keep_ops_in_float32(network)
