@@ -224,6 +224,17 @@ def test_flops_of_resnet_are_the_published_ones() -> None:
     assert train >= 3 * flops * 0.99
 
 
+def test_flops_of_a_whole_model_are_those_of_its_backbone_and_more() -> None:
+    size = Size(1, 64, 64)
+    config = ROOT / 'configs/quickstart/vheat-n_16e_digit-crops-64x64.py'
+
+    backbone = count_flops('vheat-n', 'eval', size, 'cpu')
+    whole = count_flops(str(config), 'eval', size, 'cpu')
+
+    # At evaluation a whole model also computes the decays once.
+    assert backbone < whole < 1.3 * backbone
+
+
 def test_training_step_computes_gradients_and_drops_them() -> None:
     network = build_network('vheat-n')
     step = Step(network, 'train', torch.float32, Size(1, 32, 32))

@@ -151,7 +151,11 @@ def _count_flops(name: str, mode: str, size: Size, device: str) -> float:
         if is_whole(network):
             step = Step(network.to(device), mode, torch.float32, size)
             step.prepare()
-            with FlopCounter() as counter:
+            # oneDNN's fused products are unknown to the counter.
+            with (
+                torch.backends.mkldnn.flags(enabled=False),
+                FlopCounter() as counter,
+            ):
                 step.forward()
             flops = counter.flops
         else:
