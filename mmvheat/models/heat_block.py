@@ -14,12 +14,13 @@ from mmvheat.ops import (
     filter_fluctuation,
     get_compute_dtype,
     heat_decay,
+    is_traced,
     linear,
     map_tokens,
     squared_frequencies,
 )
 
-from .layers import ChannelsLastConv2d, is_plain
+from .layers import ChannelsLastConv2d, has_hooks, is_plain
 from .parameter_cache import CastingModule
 
 
@@ -73,9 +74,11 @@ class HeatBlock(nn.Module):
             gamma = kept if gamma is None else kept * gamma
         if gamma is not None:
             return torch.addcmul(x, branch, gamma)
-        if branch.requires_grad or branch.dtype != x.dtype:
+        if branch.requires_grad or branch.dtype != x.dtype or is_traced(x):
             return x + branch
-        return branch.add_(x)  # Nobody else has the branch.
+        if any(map(has_hooks, self.modules())):
+            return x + branch  # A hook may have kept the branch.
+        return branch.add_(x)
 
 
 class HeatConduction(CastingModule):

@@ -33,12 +33,17 @@ def is_plain(*layers: nn.Module) -> bool:
         bool: Whether all are.
     """
     return all(
-        type(layer) in _PLAIN
-        and not layer._forward_pre_hooks
-        and not layer._forward_hooks
-        and not layer._backward_pre_hooks
-        and not layer._backward_hooks
-        for layer in layers
+        type(layer) in _PLAIN and not has_hooks(layer) for layer in layers
+    )
+
+
+def has_hooks(layer: nn.Module) -> bool:
+    """Tell whether a layer calls others before or after itself."""
+    return bool(
+        layer._forward_pre_hooks
+        or layer._forward_hooks
+        or layer._backward_pre_hooks
+        or layer._backward_hooks
     )
 
 
