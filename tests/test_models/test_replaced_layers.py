@@ -1,13 +1,16 @@
 """Layers inside a block may be hooked, pruned or replaced."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 from torch.nn.utils import prune
 
 IMAGE = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+CLASSIFIER = Path(__file__).parents[1] / 'test_tools/configs/classifier.py'
 BLOCK = 'layers.1.1.'
 LAYERS = [
     'patch_embed.norm1.1',
@@ -123,25 +126,7 @@ def test_mmpretrain_lora_trains():
 
     torch.manual_seed(0)
     model = LoRAModel(
-        module=dict(
-            type='mmpretrain.ImageClassifier',
-            backbone=dict(
-                type='vHeat',
-                arch=dict(
-                    embed_dims=8,
-                    depths=(1, 1, 1, 1),
-                    post_norm=False,
-                    layer_scale=None,
-                ),
-                img_size=64,
-                drop_path_rate=0.0,
-                out_indices=(3,),
-            ),
-            neck=dict(type='mmpretrain.GlobalAveragePooling'),
-            head=dict(
-                type='mmpretrain.LinearClsHead', num_classes=3, in_channels=64
-            ),
-        ),
+        module=Config.fromfile(CLASSIFIER).model,
         rank=2,
         targets=[dict(type='op.linear'), dict(type='to_k.0')],
     )
