@@ -17,6 +17,9 @@ from torch.autograd.function import once_differentiable
 from .precision import get_compute_dtype
 from .tracing import is_traced
 
+# Multiply-adds an image from which a product an image pays.
+_MIN_WIDE = 2**22
+
 # Activation of ``linear``: function, oneDNN's name of it, and its algorithm.
 _ACTIVATIONS = {
     None: (lambda x: x, 'none', ''),
@@ -167,7 +170,11 @@ def multiply_columns(matrix: Tensor, x: Tensor) -> Tensor:
 def _matmul(matrix: Tensor, x: Tensor) -> Tensor:
     """Multiply (M, N) and (B, N, L)."""
     dtype = get_compute_dtype(x)
-    if dtype == torch.float32 and _has_onednn(x, dtype):
+    if (
+        dtype == torch.float32
+        and _has_onednn(x, dtype)
+        and matrix.numel() * x.shape[2] >= _MIN_WIDE
+    ):
         return _WideProduct.apply(matrix, x)
     return torch.matmul(matrix, x)
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -24,9 +23,9 @@ def map_tokens(
 ) -> Tensor:
     """Apply a function of single tokens, then perhaps a linear layer.
 
-    On a CPU this runs a piece at a time that fits in the cache, and only the
-    arguments are kept for the backward pass, which calls the function again.
-    There, fresh memory costs more time than arithmetic.
+    On a CPU, tokens that do not fit in the cache run in pieces that do, and
+    only the arguments are kept for the backward pass, which calls the function
+    again. There, fresh memory costs more time than arithmetic.
 
     Args:
         function (Callable): A pure, differentiable function of pieces
@@ -49,14 +48,18 @@ def map_tokens(
     dtype = get_compute_dtype(tokens[0])
     if weight is not None:
         weight, bias = weight.to(dtype), bias.to(dtype)
-    if tokens[0].device.type == 'cpu' and not any(map(is_traced, tokens)):
+    if (
+        tokens[0].device.type == 'cpu'
+        and not any(map(is_traced, tokens))
+        and len(list(_split(flat[0]))) > 1
+    ):
         out = _MapTokens.apply(
             function, len(tokens), weight, bias, *flat, *parameters
         )
     else:
         out = function(*flat, *parameters)
         if weight is not None:
-            out = F.linear(out, weight, bias)
+            out = linear(out, weight, bias)
     return out.unflatten(1, sizes)
 
 
@@ -78,14 +81,12 @@ class _MapTokens(torch.autograd.Function):
         )
         ctx.save_for_backward(weight, bias, *args)
         tokens, parameters = args[:num_tokens], args[num_tokens:]
-        pieces = list(_split(tokens[0]))
-        if len(pieces) > 1:
-            weight, *parameters = (
-                p if p is None or p.dim() != 2 else pack_weight(p)
-                for p in (weight, *parameters)
-            )
+        weight, *parameters = (
+            p if p is None or p.dim() != 2 else pack_weight(p)
+            for p in (weight, *parameters)
+        )
         out = None
-        for piece in pieces:
+        for piece in _split(tokens[0]):
             result = function(*_get(tokens, piece), *parameters)
             if weight is not None:
                 result = linear(result, weight, bias)

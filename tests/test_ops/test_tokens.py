@@ -92,7 +92,8 @@ def test_one_trained_argument_is_enough(make, piece_size, trained):
             assert leaf.grad is None
 
 
-def test_single_precision_equals_double(make):
+@pytest.mark.parametrize('piece_size', [7, 10**6], indirect=True)
+def test_single_precision_equals_double(make, piece_size):
     # Products are not torch's in single precision.
     leaves, _ = make(False, torch.float32, batch=2, size=(40, 50))
     _, copies = make(False, torch.float64, batch=2, size=(40, 50))
@@ -107,7 +108,8 @@ def test_single_precision_equals_double(make):
         assert error <= 1e-5 * scale
 
 
-def test_autocast_holds_in_the_backward_pass(make):
+@pytest.mark.parametrize('piece_size', [7, 10**6], indirect=True)
+def test_autocast_holds_in_the_backward_pass(make, piece_size):
     leaves, copies = make(False, torch.float32)
     with torch.autocast('cpu', torch.bfloat16):
         out = run(leaves)
@@ -128,7 +130,8 @@ def test_pieces_cover_every_token_once():
         assert covered.eq(1).all()
 
 
-def test_no_second_derivatives(make):
+@pytest.mark.parametrize('piece_size', [7], indirect=True)
+def test_no_second_derivatives_of_pieces(make, piece_size):
     leaves, _ = make(False)
     (grad,) = torch.autograd.grad(
         run(leaves).square().sum(), leaves[0], create_graph=True
