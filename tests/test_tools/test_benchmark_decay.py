@@ -51,3 +51,12 @@ def test_prints_a_line_for_each_dtype(
         'vheat-n 1x64x96 bf16',
     ]
     assert all(' of a training step' in line for line in lines)
+
+
+def test_refuses_no_rounds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(sys, 'argv', ['x', '--repeats', '0'])
+    with pytest.raises(SystemExit):
+        benchmark_decay.main()
+    assert 'at least 1' in capsys.readouterr().err

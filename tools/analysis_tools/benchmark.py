@@ -23,6 +23,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='BxHxW',
         help=f'batches of images (default: {" ".join(SIZES)})',
     )
-    add('--repeats', type=_at_least(1), default=5, help='rounds (default: 5)')
+    add('--repeats', type=at_least(1), default=5, help='rounds (default: 5)')
     add(
         '--compile',
         action='store_true',
@@ -128,7 +129,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--stream',
-        type=_at_least(1),
+        type=at_least(1),
         metavar='N',
         help='evaluate the backbones on N images of different sizes as well',
     )
@@ -138,7 +139,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='weights and images in channels last memory format',
     )
     add('--device', choices=('cpu', 'cuda'), help='default: cuda if present')
-    add('--threads', type=_at_least(1), help='of a CPU (default: as torch)')
+    add('--threads', type=at_least(1), help='of a CPU (default: as torch)')
     add('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
     return parser.parse_args(argv)
 
@@ -152,7 +153,9 @@ def parse_size(text: str) -> Size:
     return Size(*map(int, text.split('x')))
 
 
-def _at_least(minimum: int):
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Make a reader of whole numbers of at least a minimum."""
+
     def parse(text: str) -> int:
         if not text.isdigit() or int(text) < minimum:
             raise argparse.ArgumentTypeError(

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from benchmark import parse_size
+from benchmark import at_least, parse_size
 from benchmark_measure import paired_ratio, quartiles, time_interleaved
 from benchmark_models import BACKBONES, DTYPES, Step, build_network
 from torch import Tensor
@@ -102,7 +102,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--dtypes', nargs='+', choices=DTYPES, default=['fp32', 'bf16']
     )
-    parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--repeats', type=at_least(1), default=5)
     return parser.parse_args()
 
 
