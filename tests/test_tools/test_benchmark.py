@@ -224,6 +224,17 @@ def test_flops_of_resnet_are_the_published_ones() -> None:
     assert train >= 3 * flops * 0.99
 
 
+def test_one_size_makes_no_picture(tmp_path: Path) -> None:
+    args = benchmark.parse_args(
+        '--models vheat-n --peer vheat-n --modes eval --repeats 1 --sizes '
+        f'1x64x64 --dtypes fp32 --device cpu --out-dir {tmp_path}'.split()
+    )
+    benchmark.Benchmark(args).run()
+
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ['benchmark.json', 'benchmark.md']
+
+
 def test_flops_of_a_whole_model_are_those_of_its_backbone_and_more() -> None:
     size = Size(1, 64, 64)
     config = ROOT / 'configs/quickstart/vheat-n_16e_digit-crops-64x64.py'

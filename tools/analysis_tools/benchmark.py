@@ -7,7 +7,8 @@ r"""Compare the speed and memory of vHeat with those of other networks.
 
 All networks run in one process, in turn, several rounds, so that noise hits
 all alike. Tables, every measurement and pictures go to ``benchmark.md``,
-``benchmark.json``, ``speed.png`` and ``memory.png`` in ``--out-dir``.
+``benchmark.json`` and, of several sizes, ``speed.png`` and ``memory.png`` in
+``--out-dir``.
 
 Backbones need no more than their own library; vHeat's are torch, mmengine
 and mmcv-lite. Those whose library is missing are left out. The defaults take
@@ -373,6 +374,8 @@ class Benchmark:
         self._save('benchmark.md', make_markdown(self.report).encode())
 
     def _save_pictures(self) -> None:
+        if len({row['pixels'] for row in self.report['results']}) < 2:
+            return  # A picture against the size would say nothing.
         self._save('speed.png', draw_speed(self.report))
         if self.args.memory:
             self._save('memory.png', draw_memory(self.report))
