@@ -7,14 +7,28 @@ import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.registry import MODELS
+
+from mmvheat import fast
+from mmvheat.fast import lean
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / 'tests/data'
+ARCHS = {
+    'pre_norm': dict(
+        embed_dims=8, depths=(1, 2, 1, 1), post_norm=False, layer_scale=None
+    ),
+    'post_norm': dict(
+        embed_dims=8, depths=(1, 2, 1, 1), post_norm=True, layer_scale=1e-2
+    ),
+}
 
 
 @pytest.fixture(
@@ -39,6 +53,38 @@ def official_run(request) -> SimpleNamespace:
         },
         expected=torch.load(DATA / f'{request.param}_expected.pt'),
     )
+
+
+@pytest.fixture
+def build():
+    """Builds a small backbone whose heat visibly spreads."""
+
+    def build(arch='pre_norm', **kwargs):
+        torch.manual_seed(0)
+        kwargs = {**dict(img_size=64, drop_path_rate=0.0), **kwargs}
+        model = MODELS.build(
+            dict(type='vHeat', arch=ARCHS.get(str(arch), arch), **kwargs)
+        )
+        for name, parameter in model.named_parameters():
+            if 'freq_embed' in name or 'to_k' in name:
+                # As initialised, k is all but zero.
+                torch.nn.init.normal_(parameter, std=0.5)
+        return model
+
+    return build
+
+
+@pytest.fixture(params=list(ARCHS))
+def arch(request):
+    return request.param
+
+
+@pytest.fixture(params=['fast', 'plain'])
+def state(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run with the faster forwards of the machine, and with plain ones."""
+    monkeypatch.setattr(lean, '_MIN_BYTES', 0)  # images of tests are small
+    with fast.disabled() if request.param == 'plain' else nullcontext():
+        yield request.param
 
 
 @pytest.fixture(scope='session')

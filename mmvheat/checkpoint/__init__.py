@@ -1,16 +1,16 @@
 """Reading, converting, loading and writing checkpoints."""
 
-from .architecture import BackboneInfo
+from .arch import BackboneInfo
 from .converter import (
+    change_img_size,
     convert_checkpoint,
     convert_to_downstream,
     get_grid,
-    resize_freq_embeds,
     to_mmpretrain,
     to_official,
 )
 from .layout import Checkpoint, find_nonfinite, read_checkpoint
-from .loader import LoadReport, adapt_state_dict, load_pretrained
+from .loader import LoadReport, load_pretrained
 from .reader import CheckpointError, read_file
 from .resume import find_complete_checkpoint
 from .resume_hook import ExactResumeHook, adapt_optimizer_state
@@ -25,7 +25,6 @@ __all__ = [
     'ExactResumeHook',
     'LoadReport',
     'adapt_optimizer_state',
-    'adapt_state_dict',
     'check_target',
     'convert_checkpoint',
     'convert_to_downstream',
@@ -37,7 +36,7 @@ __all__ = [
     'read_checkpoint',
     'read_file',
     'register_safe_loader',
-    'resize_freq_embeds',
+    'change_img_size',
     'summarize_checkpoint',
     'to_mmpretrain',
     'to_official',

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmvheat.ops import resize_freq_embed
 
-from .architecture import is_backbone_key
+from .arch import is_backbone_key
 from .layout import Checkpoint
 from .reader import CheckpointError
 
@@ -76,7 +76,7 @@ def convert_checkpoint(
             f'{", ".join(missing)} missing'
         )
     weights = to_mmpretrain(weights)
-    return resize_freq_embeds(weights, img_size, method, 'backbone.')
+    return change_img_size(weights, img_size, method, 'backbone.')
 
 
 def get_grid(img_size: tuple[int, int], stage: int) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def get_grid(img_size: tuple[int, int], stage: int) -> tuple[int, int]:
     return height // 4 // 2**stage, width // 4 // 2**stage
 
 
-def resize_freq_embeds(
+def change_img_size(
     state_dict: Mapping[str, Tensor],
     img_size: tuple[int, int],
     method: str = 'pad',
@@ -147,7 +147,7 @@ def convert_to_downstream(
             kept[key] = value
         elif key not in HEAD_NAMES:
             raise CheckpointError(f'unknown key {key} in a vHeat classifier')
-    return resize_freq_embeds(kept, img_size, method)
+    return change_img_size(kept, img_size, method)
 
 
 def to_mmpretrain(state_dict: Mapping[str, Tensor]) -> StateDict:

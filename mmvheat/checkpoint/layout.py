@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .architecture import (
+from .arch import (
     BackboneInfo,
     describe_backbone,
     is_backbone_key,
@@ -30,7 +30,7 @@ class Checkpoint:
         layout (str): Key the weights were under, or 'bare'.
         prefix (str): Prefix of the backbone's keys, '' or 'backbone.'.
         state_dict (dict[str, Tensor]): Tensors; keys have no 'module.'.
-        backbone (BackboneInfo): The architecture.
+        backbone (BackboneInfo): The arch.
         task (str): 'cls', 'det', 'seg' or 'backbone'.
         num_classes (int, optional): Classes of the head.
         post_norm (bool, optional): As the config in the file says; names

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmvheat.ops import resize_freq_embed
+from mmvheat.models.weights import adapt_state_dict
 
-from .architecture import BackboneInfo, describe_backbone
+from .arch import BackboneInfo, describe_backbone
 from .layout import (
     Checkpoint,
     find_nonfinite,
@@ -21,8 +20,6 @@ from .layout import (
 )
 from .reader import CheckpointError
 from .scheme import load_content
-
-STEM = 'patch_embed.conv1.weight'
 
 
 @dataclass
@@ -93,7 +90,7 @@ def load_pretrained(
     source = str(source)
     checkpoint = parse_checkpoint(load_content(source), source, ema=ema)
     targets = {k: tuple(v.shape) for k, v in module.state_dict().items()}
-    _check_architecture(checkpoint, targets)
+    _check_arch(checkpoint, targets)
     _check_norm_order(checkpoint, module)
     weights = checkpoint.backbone_state()
     notes = adapt_state_dict(weights, targets, mode=mode, logger=None)
@@ -118,77 +115,7 @@ def load_pretrained(
     return report
 
 
-def adapt_state_dict(
-    state_dict: MutableMapping[str, Tensor],
-    target_shapes: Mapping[str, Sequence[int]],
-    *,
-    prefix: str = '',
-    mode: str = 'pad',
-    logger: Any = 'current',
-) -> list[str]:
-    """Adapt weights to a backbone of another grid or image channels, in place.
-
-    - FVEs of another grid are resized.
-    - ``patch_embed.conv1.weight`` for RGB is summed over the channels for
-      one image channel; for n channels it is repeated, RGBRGB..., and scaled
-      by 3 / n.
-    - Keys of a whole model lose ``'backbone.'`` if the target is a bare
-      backbone.
-
-    Tensors are replaced, never written to; all else is left to the loader.
-
-    Args:
-        state_dict (MutableMapping[str, Tensor]): Weights, changed in place.
-        target_shapes (Mapping[str, Sequence[int]]): Shapes of the backbone's
-            parameters, without prefix.
-        prefix (str): Prefix of the backbone's keys in ``state_dict``, such
-            as ``'backbone.'``. Defaults to ''.
-        mode (str): ``'pad'`` or ``'bicubic'``. Defaults to 'pad'.
-        logger (Any): Where one line says what was changed; None for
-            nowhere. Defaults to 'current'.
-
-    Returns:
-        list[str]: What was changed, in words.
-    """
-    notes = []
-    inner = f'backbone.{STEM}'
-    if not prefix and STEM not in state_dict and inner in state_dict:
-        for key in [k for k in state_dict if k.startswith('backbone.')]:
-            state_dict[key[len('backbone.') :]] = state_dict.pop(key)
-    for name, shape in target_shapes.items():
-        value = state_dict.get(prefix + name)
-        if value is None or tuple(value.shape) == tuple(shape):
-            continue
-        if re.fullmatch(r'freq_embed\.\d', name) and _differs_in_grid(
-            value, shape
-        ):
-            state_dict[prefix + name] = resize_freq_embed(
-                value, (shape[0], shape[1]), mode
-            )
-            source, target = (
-                'x'.join(map(str, s)) for s in (value.shape[:2], shape[:2])
-            )
-            notes.append(f'{name} {source} to {target} by {mode}')
-        elif name == STEM and value.shape[1] == 3:
-            state_dict[prefix + name] = _adapt_channels(value, shape[1])
-            notes.append(f'{name} from 3 to {shape[1]} channels')
-    if notes and logger is not None:
-        print_log(f'adapted {", ".join(notes)}', logger=logger)
-    return notes
-
-
-def _differs_in_grid(value: Tensor, shape: Sequence[int]) -> bool:
-    return value.dim() == len(shape) == 3 and value.shape[2] == shape[2]
-
-
-def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    if channels == 1:
-        return weight.sum(1, keepdim=True)
-    index = [i % 3 for i in range(channels)]
-    return weight[:, index] * (3 / channels)
-
-
-def _check_architecture(
+def _check_arch(
     checkpoint: Checkpoint, targets: Mapping[str, Sequence[int]]
 ) -> None:
     module = describe_backbone(targets, 'the model')
@@ -215,7 +142,7 @@ def _check_architecture(
             f'checkpoint {words[found.layer_scale]}'
         )
     raise CheckpointError(
-        f'{checkpoint.source} is of another architecture: expected {module}, '
+        f'{checkpoint.source} is of another arch: expected {module}, '
         f'found {found}{reason}'
     )
 
@@ -227,7 +154,7 @@ def _check_norm_order(checkpoint: Checkpoint, module: nn.Module) -> None:
     expected = module.layers[0][0].post_norm
     if found is not None and found != expected:
         raise CheckpointError(
-            f'{checkpoint.source} is of another architecture: the model has '
+            f'{checkpoint.source} is of another arch: the model has '
             f'post_norm={expected}, but the config in the checkpoint says '
             f'{found}'
         )

@@ -18,7 +18,7 @@ from mmengine.dist import barrier, get_local_rank
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from .architecture import is_backbone_key
+from .arch import is_backbone_key
 from .converter import HEAD_NAMES
 from .layout import (
     AVERAGED_WEIGHTS,

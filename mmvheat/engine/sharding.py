@@ -9,7 +9,7 @@ from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mmvheat.models import Mlp
+from mmvheat.models import HeatBlock
 
 from .atomic_backend import AtomicBackend
 
@@ -18,12 +18,9 @@ from .atomic_backend import AtomicBackend
 def shard_vheat(
     module: nn.Module, recurse: bool, nonwrapped_numel: int
 ) -> bool:
-    """Make each MLP of vHeat a unit; the rest of the model is one more.
+    """Make each block of vHeat a unit; the rest of the model is one more.
 
-    MLPs hold two thirds of the parameters and are only ever called as a
-    whole. Smaller units or whole stages would not do: the decay of a block
-    and the downsample layer of a stage are computed outside the ``forward``
-    of the module that holds them, where their weights are not gathered.
+    A block uses no parameters but its own, and nobody else uses them.
 
     Args:
         module (nn.Module): The module in question.
@@ -33,7 +30,7 @@ def shard_vheat(
     Returns:
         bool: The answer to ``recurse``, else whether it becomes a unit.
     """
-    return True if recurse else isinstance(module, Mlp)
+    return True if recurse else isinstance(module, HeatBlock)
 
 
 @STRATEGIES.register_module()

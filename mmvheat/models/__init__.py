@@ -3,11 +3,13 @@
 from .heat_block import HeatBlock, HeatConduction, Mlp
 from .official import mmdet_vheat, mmseg_vheat
 from .vheat import vHeat
+from .weights import adapt_state_dict
 
 __all__ = [
     'HeatBlock',
     'HeatConduction',
     'Mlp',
+    'adapt_state_dict',
     'mmdet_vheat',
     'mmseg_vheat',
     'vHeat',

@@ -28,7 +28,7 @@ NUM_STAGES = 4
 
 
 def parse_arch(arch: str | dict) -> dict:
-    """Complete an architecture.
+    """Complete an arch.
 
     Args:
         arch (str | dict): A name in ``ARCH_SETTINGS``, or a dict with the

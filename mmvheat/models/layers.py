@@ -3,48 +3,27 @@
 import torch
 from torch import Tensor, nn
 
-from mmvheat.ops import has_symbolic_size
+from mmvheat.ops import is_autocast
 
 # Inductor of torch 2.13 fails to compare channels-last strides that are
 # symbols: https://github.com/pytorch/pytorch/issues/188422.
 _AVOID_SYMBOLIC_STRIDES = torch.__version__.startswith('2.13.')
 
-_PLAIN = {
-    nn.Conv2d,
-    nn.Identity,
-    nn.LayerNorm,
-    nn.Linear,
-    nn.ReLU,
-    nn.Sequential,
-}
 
+class LayerNorm(nn.LayerNorm):
+    """Layer norm in single precision under autocast, on every device.
 
-def is_plain(*layers: nn.Module) -> bool:
-    """Tell whether layers are all that their weights say.
-
-    Only then may a function take the weights and do what the layers would.
-    Replaced layers (LoRA, quantisation, FSDP) and those with hooks (pruning,
-    spectral norm, feature extraction) must be called.
-
-    Args:
-        layers (nn.Module): The layers.
-
-    Returns:
-        bool: Whether all are.
+    CUDA's autocast does so by itself, that of a CPU does not. With it the
+    residual stream, which starts at a norm, is in single precision: small
+    branches, such as those of a new layer scale, would round to nothing in
+    half precision.
     """
-    return all(
-        type(layer) in _PLAIN and not has_hooks(layer) for layer in layers
-    )
 
-
-def has_hooks(layer: nn.Module) -> bool:
-    """Tell whether a layer calls others before or after itself."""
-    return bool(
-        layer._forward_pre_hooks
-        or layer._forward_hooks
-        or layer._backward_pre_hooks
-        or layer._backward_hooks
-    )
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise features (..., C)."""
+        if is_autocast(x) and x.element_size() < 4:
+            x = x.float()
+        return super().forward(x)
 
 
 class ChannelsLastConv2d(nn.Conv2d):
@@ -64,6 +43,15 @@ class ChannelsLastConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map features (B, H, W, C_in) to (B, H', W', C_out)."""
         x = x.permute(0, 3, 1, 2)
-        if _AVOID_SYMBOLIC_STRIDES and has_symbolic_size(x):
+        if _AVOID_SYMBOLIC_STRIDES and _has_symbolic_size(x):
             x = x.contiguous()
         return super().forward(x).permute(0, 2, 3, 1)
+
+
+def _has_symbolic_size(x: Tensor) -> bool:
+    """Tell whether a program being compiled takes ``x`` of several sizes."""
+    if not torch.compiler.is_compiling():
+        return False
+    from torch.fx.experimental.symbolic_shapes import has_static_value
+
+    return not all(has_static_value(size) for size in x.shape)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmvheat.checkpoint import adapt_state_dict, load_pretrained
-from mmvheat.ops import (
-    fit_freq_embed,
-    get_compute_dtype,
-    is_traced,
-    map_tokens,
-)
+from mmvheat.fast import accelerated
+from mmvheat.ops import resize_freq_embed
 
 from .arch import (
     ARCH_SETTINGS,
@@ -27,8 +22,8 @@ from .arch import (
     parse_img_size,
 )
 from .heat_block import HeatBlock
-from .layers import ChannelsLastConv2d, is_plain
-from .parameter_cache import CachingModule, ParameterCache
+from .layers import ChannelsLastConv2d, LayerNorm
+from .weights import adapt_state_dict
 
 
 @MODELS.register_module()
@@ -39,10 +34,6 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
     <https://arxiv.org/abs/2405.16555>`_, CVPR 2025. Parameters carry the
     names of the official checkpoints. Inside, features are channels last,
     (B, H, W, C).
-
-    At evaluation, decays and, under autocast, cast weights are kept until a
-    parameter changes. Behind writes through ``.data``, which leave no trace,
-    call ``eval()``.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, or a dict with
@@ -139,7 +130,7 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
                 downsample = _make_downsample(dims, self.embed_dims[i + 1])
             self.layers.append(HeatStage(blocks, downsample, with_cp=with_cp))
         for i in self.out_indices:
-            self.add_module(f'outnorm{i}', nn.LayerNorm(self.embed_dims[i]))
+            self.add_module(f'outnorm{i}', LayerNorm(self.embed_dims[i]))
 
         self._reset_parameters()
         self._freeze_stages()
@@ -157,13 +148,11 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         x = self.patch_embed(x.permute(0, 2, 3, 1))
         outputs = {}
         for i, stage in enumerate(self.layers):
-            x = stage(x, self.freq_embed[i])
+            features, x = stage(x, self.freq_embed[i])
             if i in self.out_indices:
-                out = getattr(self, f'outnorm{i}')(x)
+                out = getattr(self, f'outnorm{i}')(features)
                 # Operators such as RoIAlign expect channels-first memory.
                 outputs[i] = out.permute(0, 3, 1, 2).contiguous()
-            if stage.downsample is not None:
-                x = stage.downsample(x)
         return tuple(outputs[i] for i in self.out_indices)
 
     def train(self, mode: bool = True) -> vHeat:
@@ -187,6 +176,8 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         ):
             super().init_weights()
             return
+        from mmvheat.checkpoint import load_pretrained
+
         load_pretrained(self, cfg['checkpoint'], mode=self.freq_embed_resize)
         self.is_init = True
 
@@ -272,43 +263,27 @@ class Stem(nn.Module):
         self.conv1 = ChannelsLastConv2d(in_channels, half, 3, 2, 1)
         self.conv2 = ChannelsLastConv2d(half, embed_dims, 3, 2, 1)
         # Official names count the permutation before the norm.
-        self.norm1 = nn.Sequential(nn.Identity(), nn.LayerNorm(half, 1e-6))
+        self.norm1 = nn.Sequential(OrderedDict({'1': LayerNorm(half, 1e-6)}))
         self.norm2 = nn.Sequential(
-            nn.Identity(), nn.LayerNorm(embed_dims, 1e-6)
+            OrderedDict({'1': LayerNorm(embed_dims, 1e-6)})
         )
 
+    @accelerated
     def forward(self, x: Tensor) -> Tensor:
         """Embed images (B, H, W, in_channels) as (B, H/4, W/4, C)."""
-        x = self.conv1(x)
-        if is_plain(*self.norm1.modules()):
-            norm = self.norm1[1]
-            x = map_tokens(
-                partial(_normalize_and_activate, eps=norm.eps),
-                (x,),
-                (norm.weight, norm.bias),
-            )
-        else:
-            x = F.gelu(self.norm1(x))
+        x = F.gelu(self.norm1(self.conv1(x)))
         return self.norm2(self.conv2(x))
 
 
-def _normalize_and_activate(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float
-) -> Tensor:
-    return F.gelu(F.layer_norm(x, weight.shape, weight, bias, eps))
-
-
-class HeatStage(CachingModule, nn.Sequential):
+class HeatStage(nn.Sequential):
     """Blocks of one resolution, then perhaps a downsample layer.
 
-    The blocks share the stage's FVE; each predicts its own decay from it. At
-    evaluation the decays of the last two feature sizes are kept: landscape
-    and portrait (at 800x1344, 123 MB a size for all of vHeat-T).
+    The blocks share the stage's FVE; each predicts its own k from it.
 
     Args:
         blocks (list[HeatBlock]): The blocks.
-        downsample (nn.Module, optional): The layer behind them, which the
-            backbone calls itself. Defaults to None.
+        downsample (nn.Module, optional): The layer behind them.
+            Defaults to None.
         with_cp (bool): Recompute each block in the backward pass.
             Defaults to False.
     """
@@ -324,7 +299,6 @@ class HeatStage(CachingModule, nn.Sequential):
         self.with_cp = with_cp
         if downsample is not None:
             self.append(downsample)
-        self._decay_cache = ParameterCache(max_entries=2)
 
     @property
     def blocks(self) -> list[HeatBlock]:
@@ -336,77 +310,36 @@ class HeatStage(CachingModule, nn.Sequential):
         """nn.Module: The layer behind the blocks, if any."""
         return self[self.depth] if len(self) > self.depth else None
 
-    def forward(self, x: Tensor, freq_embed: Tensor) -> Tensor:
-        """Run the blocks.
+    def forward(
+        self, x: Tensor, freq_embed: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the blocks and the downsample layer.
 
         Args:
             x (Tensor): Features, shape (B, H, W, C).
             freq_embed (Tensor): The stage's FVE, shape (H0, W0, C).
 
         Returns:
-            Tensor: Features, shape (B, H, W, C).
+            tuple[Tensor, Tensor | None]: Features of this stage, shape
+            (B, H, W, C), and what the next one takes, if there is one.
         """
-        sources = self._get_sources(freq_embed)
-        if sources and self._are_constant(x, sources):
-            dtype = get_compute_dtype(x)
-            decays = self._decay_cache.get(
-                (*x.shape[1:3], dtype, x.device),
-                sources,
-                lambda: self._compute_decays(x, freq_embed),
-            )
-            for block, decay in zip(self.blocks, decays):
-                x = block(x, decay)
-            return x
-
-        if self.with_cp and self.training and torch.is_grad_enabled():
-            for block in self.blocks:
-                x = checkpoint(
-                    _run_block, block, x, freq_embed, use_reentrant=False
-                )
-            return x
-
-        freq_embed = _fit_freq_embed(freq_embed, x)
+        freq_embed = self.resize_freq_embed(freq_embed, x)
         for block in self.blocks:
-            x = block(x, block.op.compute_decay(freq_embed))
-        return x
+            if self.with_cp and self.training and torch.is_grad_enabled():
+                x = checkpoint(block, x, freq_embed, use_reentrant=False)
+            else:
+                x = block(x, freq_embed)
+        return x, None if self.downsample is None else self.downsample(x)
 
-    def _get_sources(self, freq_embed: Tensor) -> list[Tensor]:
-        """Get what the decays depend on, nothing if that is not known."""
-        sources = [freq_embed]
-        for block in self.blocks:
-            if not is_plain(*block.op.to_k.modules()):
-                return []
-            sources += [block.op.to_k[0].weight, block.op.to_k[0].bias]
-        return sources
-
-    def _compute_decays(self, x: Tensor, freq_embed: Tensor) -> list[Tensor]:
-        # What is kept must also serve outside of inference mode.
-        with torch.inference_mode(False), torch.no_grad():
-            freq_embed = _fit_freq_embed(freq_embed, x)
-            return [
-                block.op.compute_decay(freq_embed) for block in self.blocks
-            ]
-
-
-def _fit_freq_embed(freq_embed: Tensor, x: Tensor) -> Tensor:
-    """Interpolate an FVE (H0, W0, C) to features (B, H, W, C)."""
-    size = x.shape[1:3]
-    # Interpolation to the same size is the identity, so a program traced for
-    # symbolic sizes need not know whether they differ.
-    if not is_traced(x) and freq_embed.shape[:2] == size:
-        return freq_embed
-    return fit_freq_embed(freq_embed, size)
-
-
-def _run_block(block: HeatBlock, x: Tensor, freq_embed: Tensor) -> Tensor:
-    """Run a block to be recomputed, which keeps the FVE's own grid alone."""
-    freq_embed = _fit_freq_embed(freq_embed, x)
-    return block(x, block.op.compute_decay(freq_embed))
+    @accelerated
+    def resize_freq_embed(self, freq_embed: Tensor, x: Tensor) -> Tensor:
+        """Interpolate an FVE (H0, W0, C) to features (B, H, W, C)."""
+        return resize_freq_embed(freq_embed, x.shape[1:3], mode='bicubic')
 
 
 def _make_downsample(in_dims: int, out_dims: int) -> nn.Sequential:
     """Halve the resolution: (B, H, W, in_dims) -> (B, H/2, W/2, out_dims)."""
     return nn.Sequential(
         ChannelsLastConv2d(in_dims, out_dims, 3, 2, 1, bias=False),
-        nn.LayerNorm(out_dims),
+        LayerNorm(out_dims),
     )

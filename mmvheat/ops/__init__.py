@@ -1,33 +1,23 @@
-"""Heat conduction as pure functions of tensors (imports torch alone)."""
+"""The paper's mathematics as pure functions of tensors (torch alone).
 
-from .dct import dct_basis
-from .freq_embed import fit_freq_embed, resize_freq_embed
-from .heat import (
-    conduct_heat,
-    filter_dct,
-    filter_fluctuation,
-    heat_decay,
-    squared_frequencies,
-)
-from .precision import get_compute_dtype, is_autocast
-from .products import linear, pack_weight
-from .tokens import map_tokens
-from .tracing import has_symbolic_size, is_traced
+They run on any device, in any dtype and in any recorded program, and keep
+nothing between calls.
+"""
+
+from .dct import dct_basis, transform_2d
+from .freq_embed import resize_freq_embed
+from .heat import conduct_heat, heat_decay, split_mean, squared_frequencies
+from .precision import autocast_state, get_compute_dtype, is_autocast
 
 __all__ = [
+    'autocast_state',
     'conduct_heat',
     'dct_basis',
-    'filter_dct',
-    'filter_fluctuation',
-    'fit_freq_embed',
     'get_compute_dtype',
-    'has_symbolic_size',
     'heat_decay',
     'is_autocast',
-    'is_traced',
-    'linear',
-    'map_tokens',
-    'pack_weight',
     'resize_freq_embed',
+    'split_mean',
     'squared_frequencies',
+    'transform_2d',
 ]

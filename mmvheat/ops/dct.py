@@ -1,14 +1,11 @@
-"""The orthonormal DCT-II basis."""
+"""The orthonormal DCT-II basis, and products along axes of images."""
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
 from torch import Tensor
-
-from .tracing import is_traced
 
 
 def dct_basis(
@@ -48,25 +45,35 @@ def dct_basis(
     return (basis * torch.sqrt(2 / count.to(exact))).to(dtype)
 
 
-def get_dct_basis(n: int, like: Tensor) -> Tensor:
-    """Get :func:`dct_basis` from a cache of at most 256 matrices.
+def transform_2d(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Multiply images by a matrix along H and by another one along W.
+
+    With two DCT bases it is the 2-D DCT-II, with their transposes the
+    inverse.
 
     Args:
-        n (int): Number of samples N.
-        like (Tensor): Any tensor of the wanted dtype and device.
+        x (Tensor): Shape (B, H, W, C), any strides.
+        rows (Tensor): Shape (N, H).
+        columns (Tensor): Shape (M, W).
 
     Returns:
-        Tensor: Shape (n, n), not to be written to.
+        Tensor: Shape (B, N, M, C).
     """
-    if is_traced(like):
-        return dct_basis(n, dtype=like.dtype, device=like.device)
-    return _cached_dct_basis(n, like.dtype, like.device)
+    # In this order a view of some channels needs no copy.
+    return _multiply_rows(rows, _multiply_columns(columns, x))
 
 
-@functools.lru_cache(maxsize=256)
-def _cached_dct_basis(
-    n: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    # A tensor born in inference mode could not be used in training later.
-    with torch.inference_mode(False), torch.no_grad():
-        return dct_basis(n, dtype=dtype, device=device)
+def _multiply_rows(matrix: Tensor, x: Tensor) -> Tensor:
+    """Multiply (N, H) and (B, H, W, C) along H: a wide product an image."""
+    batch, height, width, channels = x.shape
+    x = torch.matmul(matrix, x.reshape(batch, height, width * channels))
+    height = matrix.shape[0]
+    # Through one dimension, so that torch.export can prove for any symbolic
+    # width that W*C divides into W and C.
+    x = x.reshape(-1).reshape(batch * height * width, channels)
+    return x.reshape(batch, height, width, channels)
+
+
+def _multiply_columns(matrix: Tensor, x: Tensor) -> Tensor:
+    """Multiply (M, W) and (B, H, W, C) along W: a product a row."""
+    return torch.matmul(matrix, x.flatten(0, 1)).unflatten(0, x.shape[:2])

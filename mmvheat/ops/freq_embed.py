@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .products import multiply_columns, multiply_rows
-from .tracing import is_traced
+from .dct import transform_2d
+from .precision import autocast_state
 
 
 def resize_freq_embed(
@@ -44,43 +44,22 @@ def resize_freq_embed(
         rows = height - freq_embed.shape[0]
         columns = width - freq_embed.shape[1]
         return F.pad(freq_embed, (0, 0, 0, columns, 0, rows))
-    # Bicubic weights in half precision would shift the frequencies.
-    planes = freq_embed.permute(2, 0, 1)[None]
-    if not freq_embed.is_floating_point() or freq_embed.element_size() < 4:
-        planes = planes.float()
-    planes = F.interpolate(
-        planes, size=(height, width), mode='bicubic', align_corners=False
-    )
-    return planes[0].permute(1, 2, 0).to(freq_embed.dtype)
-
-
-def fit_freq_embed(freq_embed: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize by the ``'bicubic'`` rule, for features of any size.
-
-    On a CPU as two products, as interpolation is linear and separable: equal
-    to :func:`resize_freq_embed` but for rounding, and ten times as fast in
-    the backward pass.
-
-    Args:
-        freq_embed (Tensor): Shape (H0, W0, C).
-        size (tuple[int, int]): The grid (H, W) of the features.
-
-    Returns:
-        Tensor: Shape (H, W, C), in the dtype of ``freq_embed``.
-    """
-    if freq_embed.device.type != 'cpu' or is_traced(freq_embed):
-        return resize_freq_embed(freq_embed, size, mode='bicubic')
+    # Interpolation is linear and separable. Two products are faster than
+    # torch's own gradient, and deterministic on a GPU. Weights in half
+    # precision would shift the frequencies.
     exact = freq_embed
-    if exact.element_size() < 4:
+    if not exact.is_floating_point() or exact.element_size() < 4:
         exact = exact.float()
-    with torch.autocast('cpu', enabled=False):
-        rows, columns = (
-            F.interpolate(
-                torch.eye(old, dtype=exact.dtype)[None, None],
-                size=(new, old),
-                mode='bicubic',
-            )[0, 0]
-            for old, new in zip(exact.shape, size)
-        )
-        resized = multiply_rows(rows, multiply_columns(columns, exact[None]))
+    with torch.autocast(**autocast_state(freq_embed, enabled=False)):
+        rows = _bicubic_weights(height, exact.shape[0], exact)
+        columns = _bicubic_weights(width, exact.shape[1], exact)
+        resized = transform_2d(exact[None], rows, columns)
     return resized.squeeze(0).to(freq_embed.dtype)
+
+
+def _bicubic_weights(new: int, old: int, like: Tensor) -> Tensor:
+    """Weights (new, old) of old samples for new ones."""
+    samples = torch.eye(old, dtype=like.dtype, device=like.device)
+    return F.interpolate(samples[None, None], size=(new, old), mode='bicubic')[
+        0, 0
+    ]

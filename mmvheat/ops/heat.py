@@ -1,9 +1,7 @@
 r"""Heat conduction in the cosine basis.
 
 After Wang et al., *Building Vision Models upon Heat Conduction* (CVPR 2025,
-arXiv 2405.16555); the numbers of equations are those of this file.
-
-Notation:
+arXiv 2405.16555), whose numbers the equations carry. Notation:
 
 ==============  ==========================================================
 B, C            images in the batch, channels
@@ -21,15 +19,20 @@ The heat equation
 .. math::
     \partial u / \partial t = k \nabla^2 u \quad (1)
 
-splits into one equation a frequency, as the cosines are the eigenfunctions of
-:math:`\nabla^2` on such a plate. Each coefficient decays by itself:
+becomes, by a Fourier transform (2), one ordinary differential equation a
+frequency. Its solution decays by itself,
 
 .. math::
-    d_{nm} = e^{-k_{nm} (\omega_n^2 + \omega_m^2)},
-    \quad \omega_n = n\pi/H, \; \omega_m = m\pi/W \quad (2)
+    \tilde u(\omega, t) = \tilde u_0(\omega)
+    e^{-k (\omega_x^2 + \omega_y^2) t}, \quad (6)
+
+and the inverse transform gives the general solution, (7). On a plate with
+insulated borders the cosines are the eigenfunctions of :math:`\nabla^2`, so
+that a cosine transform takes the place of Fourier's. In the paper's DCT form
 
 .. math::
-    u = IDCT_{2D}\left(d \, DCT_{2D}(u_0)\right) \quad (3)
+    u = IDCT_{2D}\left(e^{-k (\omega_n^2 + \omega_m^2)}
+    DCT_{2D}(u_0)\right), \quad \omega_n = n\pi/H, \; \omega_m = m\pi/W .
 
 This is the paper's heat conduction operator without its projections.
 """
@@ -39,24 +42,22 @@ import math
 import torch
 from torch import Tensor
 
-from .dct import get_dct_basis
+from .dct import dct_basis, transform_2d
 from .precision import get_compute_dtype, is_autocast
-from .products import multiply_columns, multiply_rows
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
-    """Let heat spread over every image, equations (2) and (3).
+    """Let heat spread over every image, the paper's DCT form.
 
     Args:
         x (Tensor): Temperature before, shape (B, H, W, C).
         k (Tensor): Diffusivity times time of every frequency and channel,
-            shape (H, W, C), non-negative.
+            shape (H, W, C), non-negative; infinity leaves the mean.
 
     Returns:
-        Tensor: Temperature after, shape (B, H, W, C), see
-        :func:`filter_dct` for its dtype.
+        Tensor: Temperature after, shape (B, H, W, C), in the dtype of ``x``.
+        Under autocast the transforms run in the autocast dtype and the
+        result is in single precision.
 
     Raises:
         ValueError: If the shapes of ``x`` and ``k`` do not fit.
@@ -66,11 +67,18 @@ def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
             'conduct_heat expects x of shape (B, H, W, C) and k of shape '
             f'(H, W, C), but got {tuple(x.shape)} and {tuple(k.shape)}'
         )
-    return filter_dct(x, heat_decay(k))
+    mean, rest = split_mean(x)
+    rows, columns = (
+        dct_basis(n, dtype=rest.dtype, device=x.device) for n in x.shape[1:3]
+    )
+    # For one image, the gradient of ``decay[None]`` is no sum over images.
+    decay = heat_decay(k).to(rest.dtype)[None]
+    spectrum = transform_2d(rest, rows, columns) * decay
+    return mean + transform_2d(spectrum, rows.t(), columns.t())
 
 
 def heat_decay(k: Tensor) -> Tensor:
-    """Compute how much of every frequency is left, equation (2).
+    """Compute how much of every frequency is left, equation (6).
 
     Args:
         k (Tensor): Diffusivity times time, shape (H, W, C), non-negative.
@@ -79,11 +87,15 @@ def heat_decay(k: Tensor) -> Tensor:
         Tensor: Decay of every frequency and channel in [0, 1], shape
         (H, W, C); 1 at frequency (0, 0). At least single precision.
     """
-    return torch.exp(-k * squared_frequencies(k))
+    frequencies = squared_frequencies(k)
+    k = k.to(frequencies.dtype)
+    # An infinite k times the frequency (0, 0) would be no number.
+    k = k.clamp(max=torch.finfo(k.dtype).max)
+    return torch.exp(-k * frequencies)
 
 
 def squared_frequencies(like: Tensor) -> Tensor:
-    """Compute the squared angular frequencies of equation (2).
+    """Compute the squared angular frequencies of equation (6).
 
     Args:
         like (Tensor): Any tensor of shape (H, W, ...).
@@ -101,65 +113,28 @@ def squared_frequencies(like: Tensor) -> Tensor:
     return (rows[:, None] + columns)[..., None]
 
 
-def filter_dct(x: Tensor, decay: Tensor) -> Tensor:
-    """Multiply the 2-D cosine spectrum of every image, equation (3).
+def split_mean(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the mean out of every image.
+
+    Heat conduction keeps it, decay(0, 0) = 1, so conduct(x) = mean +
+    conduct(x - mean). Without the mean, whose coefficient sqrt(H*W)*mean
+    would swamp all others, half precision and TF32 keep their digits. The
+    identity holds for any constant, so the mean has no gradient.
 
     Args:
         x (Tensor): Images, shape (B, H, W, C).
-        decay (Tensor): Factor of every frequency, shape (H, W, C), 1 at
-            frequency (0, 0).
 
     Returns:
-        Tensor: Shape (B, H, W, C), in the dtype of ``x``. Under autocast the
-        transforms run in the autocast dtype and the result is in single
-        precision.
+        tuple[Tensor, Tensor]: Mean of every image, shape (B, 1, 1, C), in
+        the dtype of ``x``, under autocast in single precision, and what is
+        left, shape (B, H, W, C), in the dtype that products run in.
     """
-    mean, rest = filter_fluctuation(x, decay)
-    if mean is None:
-        return rest
-    return mean.to(torch.float32 if is_autocast(x) else x.dtype) + rest
-
-
-def filter_fluctuation(
-    x: Tensor, decay: Tensor
-) -> tuple[Tensor | None, Tensor]:
-    """Multiply the 2-D cosine spectrum, less the mean in half precision.
-
-    As d(0, 0) = 1, heat(x) = mean + heat(x - mean). Without the mean, whose
-    coefficient sqrt(H*W)*mean would swamp all others, half precision keeps
-    its digits. The identity holds for any constant in place of the mean, so
-    the mean itself has no gradient.
-
-    Args:
-        x (Tensor): Images, shape (B, H, W, C).
-        decay (Tensor): Factor of every frequency, shape (H, W, C), 1 at
-            frequency (0, 0).
-
-    Returns:
-        tuple[Tensor | None, Tensor]: Mean of every image, shape
-        (B, 1, 1, C), in the dtype of ``x``, and what is to be added to it,
-        shape (B, H, W, C), in the dtype of the transforms. None where the
-        mean was left in.
-    """
-    dtype = get_compute_dtype(x)
-    if dtype not in _HALF:
-        return None, _transform(x.to(dtype), decay.to(dtype))
-    mean = _mean(x.detach())
-    return mean, _transform((x - mean).to(dtype), decay.to(dtype))
-
-
-def _mean(x: Tensor) -> Tensor:
-    """Average images (B, H, W, C) to (B, 1, 1, C)."""
+    images = x.detach()
     if x.dtype == torch.float16:  # Its sum might overflow.
-        return x.mean((1, 2), keepdim=True, dtype=torch.float32).to(x.dtype)
-    # Single precision inside, without the copy that torch's mean makes.
-    return x.sum((1, 2), keepdim=True) / (x.shape[1] * x.shape[2])
-
-
-def _transform(x: Tensor, decay: Tensor) -> Tensor:
-    """DCT along H and W, decay, inverse DCT; x (B, H, W, C)."""
-    rows = get_dct_basis(x.shape[1], x)
-    columns = get_dct_basis(x.shape[2], x)
-    # For one image, the gradient of ``decay[None]`` is no sum over images.
-    x = multiply_columns(columns, multiply_rows(rows, x)) * decay[None]
-    return multiply_rows(rows.t(), multiply_columns(columns.t(), x))
+        mean = images.mean((1, 2), keepdim=True, dtype=torch.float32)
+        mean = mean.to(x.dtype)
+    else:
+        # Single precision inside, without the copy that torch's mean makes.
+        mean = images.sum((1, 2), keepdim=True) / (x.shape[1] * x.shape[2])
+    rest = (x - mean).to(get_compute_dtype(x))
+    return mean.to(torch.float32) if is_autocast(x) else mean, rest

@@ -1,7 +1,21 @@
-"""The precision that operators run in."""
+"""The precision that operators run in.
+
+Under autocast the residual stream and all norms are in single precision, on
+every device; between two norms a branch computes in the autocast dtype, and
+heat conduction leaves the mean of an image out of it.
+"""
 
 import torch
 from torch import Tensor
+
+
+def is_autocast(x: Tensor) -> bool:
+    """Tell whether autocast is enabled for the device of ``x``."""
+    device = x.device.type
+    # Some devices, such as meta, have no autocast to ask for.
+    return torch.amp.is_autocast_available(
+        device
+    ) and torch.is_autocast_enabled(device)
 
 
 def get_compute_dtype(x: Tensor) -> torch.dtype:
@@ -19,10 +33,22 @@ def get_compute_dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def is_autocast(x: Tensor) -> bool:
-    """Tell whether autocast is enabled for the device of ``x``."""
+def autocast_state(x: Tensor, **changes: bool) -> dict:
+    """Get the arguments that make :class:`torch.autocast` what it is for x.
+
+    Args:
+        x (Tensor): Gives the device.
+        changes: Arguments to replace, such as ``enabled=False``.
+
+    Returns:
+        dict: ``device_type``, ``dtype`` and ``enabled``.
+    """
     device = x.device.type
-    # Some devices, such as meta, have no autocast to ask for.
-    return torch.amp.is_autocast_available(
-        device
-    ) and torch.is_autocast_enabled(device)
+    if not torch.amp.is_autocast_available(device):
+        device = 'cpu'  # switches nothing on other devices
+    state = dict(
+        device_type=device,
+        dtype=torch.get_autocast_dtype(device),
+        enabled=torch.is_autocast_enabled(device),
+    )
+    return {**state, **changes}

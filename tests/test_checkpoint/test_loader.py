@@ -201,7 +201,7 @@ def test_other_image_channels(
         (dict(layer_scale=None), 'without layer scale, the checkpoint with'),
     ],
 )
-def test_another_architecture_is_an_error(
+def test_another_arch_is_an_error(
     tmp_path, official_weights, build_backbone, arch, words
 ):
     torch.save(official_weights, tmp_path / 'f')
@@ -217,7 +217,7 @@ def test_another_architecture_is_an_error(
     assert all(torch.equal(after[k], before[k]) for k in before)
 
 
-def test_published_architectures_are_named(tmp_path):
+def test_published_archs_are_named(tmp_path):
     tiny = MODELS.build(dict(type='vHeat', arch='tiny', img_size=32))
     torch.save(tiny.state_dict(), tmp_path / 'f')
     small = MODELS.build(dict(type='vHeat', arch='small', img_size=32))

@@ -16,6 +16,11 @@ SMALLEST = dict(
 SIZES = [(64, 64), (72, 104), (33, 47), (65, 129), (200, 40)]
 
 
+@pytest.fixture(autouse=True)
+def state():
+    """Programs hold the plain forwards whatever the state is."""
+
+
 @pytest.fixture(scope='module')
 def model():
     from mmvheat.models import vHeat

@@ -494,7 +494,7 @@ class TestInitWeights:
                 type='Pretrained', checkpoint=str(tmp_path / 'small.pth')
             ),
         )
-        with pytest.raises(ValueError, match='another architecture'):
+        with pytest.raises(ValueError, match='another arch'):
             model.init_weights()
 
 
@@ -505,7 +505,7 @@ class TestChannels:
     ):
         lines = []
         monkeypatch.setattr(
-            'mmvheat.checkpoint.loader.print_log',
+            'mmvheat.models.weights.print_log',
             lambda message, **_: lines.append(message),
         )
         rgb = build().eval()

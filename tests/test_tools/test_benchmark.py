@@ -37,8 +37,6 @@ from benchmark_memory import (  # noqa: E402
 from benchmark_models import Size, Step, build_network  # noqa: E402
 from benchmark_stream import iterate_stream_sizes, run_stream  # noqa: E402
 
-from mmvheat.ops import pack_weight  # noqa: E402
-
 MB = 2**20
 
 
@@ -329,15 +327,6 @@ def test_held_bytes_are_those_of_living_tensors() -> None:
 
     assert count_held_bytes() - before == 4000
     del tensor, view
-    assert count_held_bytes() == before
-
-
-def test_held_bytes_include_packed_weights() -> None:
-    before = count_held_bytes()
-    packed = pack_weight(torch.ones(40, 30, dtype=torch.bfloat16))
-
-    assert count_held_bytes() - before >= 2400
-    del packed
     assert count_held_bytes() == before
 
 

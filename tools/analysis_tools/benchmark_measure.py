@@ -126,10 +126,8 @@ def make_gemms(
 def count_flops(name: str, mode: str, size: Size, device: str) -> float:
     """Count the FLOPs of a step, a multiply-add once.
 
-    Those of a backbone are what an image costs at evaluation, its decays in
-    the cache, or in a forward pass of training. Those of a whole model are
-    counted as it runs. A training step is three forward passes; what
-    recomputation adds is left out.
+    A training step is three forward passes; what recomputation adds and what
+    is kept from one image to the next are left out.
 
     Args:
         name (str): Of the network.
@@ -151,18 +149,12 @@ def _count_flops(name: str, mode: str, size: Size, device: str) -> float:
         if is_whole(network):
             step = Step(network.to(device), mode, torch.float32, size)
             step.prepare()
-            # oneDNN's fused products are unknown to the counter.
-            with (
-                torch.backends.mkldnn.flags(enabled=False),
-                FlopCounter() as counter,
-            ):
+            with FlopCounter() as counter:
                 step.forward()
             flops = counter.flops
         else:
             network.to('meta').train(mode == 'train')
-            # The second pass finds the decays of the first in the cache.
-            for _ in range(2):
-                flops = count_backbone_flops(network, size.height, size.width)
+            flops = count_backbone_flops(network, size.height, size.width)
             flops = {'one': flops.total() * size.batch}
     return sum(flops.values()) * (3 if mode == 'train' else 1)
 

@@ -150,9 +150,6 @@ def count_held_bytes() -> int:
         # Not isinstance, which wakes lazy objects. Other kinds of tensors
         # stand for data of programs being compiled.
         if type(thing) in (torch.Tensor, nn.Parameter) and not thing.is_meta:
-            if thing.is_mkldnn:  # in oneDNN's own layout
-                storages[id(thing)] = thing.nbytes
-                continue
             storage = thing.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
     return sum(storages.values())

@@ -45,17 +45,15 @@ class Complexity:
             cosine transforms as four dense matrix products a block, ``to_k``
             evaluated on the feature map's own frequencies, whatever this
             implementation does instead; see :func:`define_flops`.
-        training (int): FLOPs that the forward pass of this implementation
-            executes in training.
-        evaluation (int): The same at evaluation, with the decays of the
-            image size in the cache.
+        executed (int): FLOPs that a forward pass executes, with the products
+            that resize the frequency value embeddings; those that
+            ``mmvheat.fast`` saves at evaluation are counted.
         shape (tuple[int, int]): Height and width of the image in pixels.
     """
 
     params: int
     defined: float
-    training: int
-    evaluation: int
+    executed: int
     shape: tuple[int, int]
 
 
@@ -81,19 +79,13 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
         model.to('meta')
     rest = count_flops(network, height, width, model.backbone)['rest']
     backbone = model.backbone.to('meta')
-    training = count_flops(backbone, height, width).total()
-    with torch.no_grad():
-        # The second pass finds the decays of the first one in the cache.
-        for _ in range(2):
-            evaluation = count_flops(backbone, height, width).total()
-    defined = training
+    defined = executed = count_flops(backbone, height, width).total()
     if hasattr(backbone, 'freq_embed'):
         defined = define_flops(backbone, height, width)
     return Complexity(
         params=params,
         defined=rest + defined,
-        training=rest + training,
-        evaluation=rest + evaluation,
+        executed=rest + executed,
         shape=(height, width),
     )
 

@@ -3,9 +3,8 @@
     python tools/analysis_tools/get_flops.py CONFIG ... [--shape H W]
     python tools/analysis_tools/get_flops.py --write-tables
 
-Three counts of FLOPs stand side by side: of the model as the paper defines it
-(comparable with published figures), and of what this implementation executes
-in a forward pass in training and at evaluation, where the decays are cached.
+Two counts of FLOPs stand side by side: of the model as the paper defines it
+(comparable with published figures), and of what a forward pass executes here.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from mmvheat.engine.errors import run_main
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = '<!-- written by tools/analysis_tools/get_flops.py --write-tables -->'
 END = '<!-- end of what it wrote -->'
-COLUMNS = ('Config', 'Image', 'Params', 'FLOPs', 'in training', 'in testing')
+COLUMNS = ('Config', 'Image', 'Params', 'FLOPs', 'executed')
 
 
 def parse_args() -> argparse.Namespace:
@@ -71,7 +70,7 @@ def make_table(rows: list[list[str]]) -> str:
 def describe(complexity: Complexity) -> list[str]:
     """Format the columns after the name of the config."""
     height, width = complexity.shape
-    flops = (complexity.defined, complexity.training, complexity.evaluation)
+    flops = (complexity.defined, complexity.executed)
     return [
         f'{height}x{width}',
         f'{complexity.params / 1e6:.2f} M',

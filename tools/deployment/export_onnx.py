@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'model',
         help='config file with a vHeat backbone, or the name of an '
-        f'architecture: {", ".join(vHeat.arch_settings)}',
+        f'arch: {", ".join(vHeat.arch_settings)}',
     )
     parser.add_argument('target', help='file to write')
     parser.add_argument(
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         '--img-size',
         type=int,
         help='image size in pixels whose frequency grid the embeddings get; '
-        'default: that of the config, 224 for an architecture',
+        'default: that of the config, 224 for an arch',
     )
     parser.add_argument(
         '--force', action='store_true', help='replace an existing target'
@@ -64,7 +64,7 @@ def build_backbone(
     """Build a backbone for evaluation.
 
     Args:
-        model (str): Config file or name of an architecture.
+        model (str): Config file or name of an arch.
         checkpoint (str, optional): Its weights. Defaults to None, random.
         img_size (int, optional): Overrides the size of the frequency grid.
             Defaults to None.
@@ -84,7 +84,7 @@ def build_backbone(
             raise UserError(f'{model} has no model.backbone to export.')
     else:
         raise UserError(
-            f'{model} is neither a .py config nor one of the architectures '
+            f'{model} is neither a .py config nor one of the archs '
             f'{", ".join(vHeat.arch_settings)}.'
         )
     cfg = {**cfg, 'init_cfg': None}

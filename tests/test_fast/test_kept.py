@@ -1,6 +1,7 @@
 """Decays kept at evaluation are never stale, never stored, never many."""
 
 import copy
+import gc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,7 +10,7 @@ from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
 from torch._subclasses import FakeTensorMode
 
-from mmvheat.models import HeatConduction
+from mmvheat.fast import forwards, kept
 
 IMAGE = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
@@ -23,14 +24,23 @@ def model(build, arch):
 def computed(monkeypatch):
     """Collects the size of every decay that is computed."""
     sizes = []
-    compute_decay = HeatConduction.compute_decay
+    heat_decay = forwards.heat_decay
 
-    def count(self, freq_embed):
-        sizes.append(tuple(freq_embed.shape[:2]))
-        return compute_decay(self, freq_embed)
+    def count(k):
+        sizes.append(tuple(k.shape[:2]))
+        return heat_decay(k)
 
-    monkeypatch.setattr(HeatConduction, 'compute_decay', count)
+    monkeypatch.setattr(forwards, 'heat_decay', count)
     return sizes
+
+
+def count_kept(model):
+    """Count the values kept for each operator."""
+    return {
+        len(kept._entries.get(block.op, ()))
+        for stage in model.layers
+        for block in stage.blocks
+    }
 
 
 @torch.no_grad()
@@ -39,9 +49,9 @@ def run(model, image=IMAGE):
 
 
 def run_without_cache(model, image=IMAGE):
-    """Run a copy, whose caches are empty."""
+    """Run a copy, for which nothing is kept."""
     model = copy.deepcopy(model)
-    assert not any(len(stage._decay_cache) for stage in model.layers)
+    assert count_kept(model) == {0}
     return run(model, image)
 
 
@@ -102,7 +112,7 @@ def test_two_sizes_are_kept(model, computed):
     assert len(computed) == 4 * 5
     run(model, image(96))  # used more recently than 64
     assert len(computed) == 4 * 5
-    assert {len(stage._decay_cache) for stage in model.layers} == {2}
+    assert count_kept(model) == {2}
 
 
 @pytest.mark.parametrize(
@@ -124,17 +134,56 @@ def test_optimiser_steps_are_seen(model, optimizer):
     assert_fresh(model)
 
 
-def test_teachers_that_follow_a_student_are_seen(build):
-    student = build().train()
-    teacher = copy.deepcopy(student).eval().requires_grad_(False)
-    before = run(teacher)
-    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+def write_through_data(model):
+    for parameter in model.parameters():
+        parameter.data.mul_(1.1)
+
+
+def write_through_numpy(model):
+    for parameter in model.parameters():
+        parameter.detach().numpy()[:] *= 1.1
+
+
+@torch.no_grad()
+def write_in_place(model):
+    for parameter in model.parameters():
+        parameter.mul_(1.1)
+
+
+def replace_data(model):
+    for parameter in model.parameters():
+        parameter.data = parameter.data * 1.1
+
+
+def follow_a_student(model):
+    student = copy.deepcopy(model).train()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=0.01, fused=True)
     sum(output.pow(3).mean() for output in student(IMAGE)).backward()
     optimizer.step()
-    for mean, new in zip(teacher.parameters(), student.parameters()):
-        mean.data.lerp_(new.data, 0.5)  # leaves no trace
-    assert not run(teacher)[0].equal(before[0])
-    assert_fresh(teacher)
+    for mean, new in zip(model.parameters(), student.parameters()):
+        mean.data.lerp_(new.data, 0.5)
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize(
+    'write',
+    [
+        write_through_data,
+        write_through_numpy,
+        write_in_place,
+        replace_data,
+        follow_a_student,
+    ],
+    ids=lambda write: write.__name__,
+)
+def test_no_write_goes_unseen(model, write, autocast):
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        model.requires_grad_(False)
+        before = run(model)
+        model.requires_grad_(True)
+        write(model)
+        assert not run(model)[0].equal(before[0])
+        assert_fresh(model)
 
 
 @pytest.mark.parametrize('assign', [False, True])
@@ -157,7 +206,7 @@ def test_replaced_parameters_and_data_are_seen(model):
 
 
 def test_swapped_averages_are_seen(model):
-    # mmengine's hook writes to ``.data``, then the loop calls ``eval()``.
+    # mmengine's hook writes to ``.data``.
     hook = EMAHook()
     hook.src_model = model
     hook.ema_model = ExponentialMovingAverage(model)
@@ -166,7 +215,6 @@ def test_swapped_averages_are_seen(model):
     before = run(model)
     for swap in (hook.before_val_epoch, hook.after_val_epoch):
         swap(None)
-        model.eval()
         assert_fresh(model)
     assert all(a.equal(b) for a, b in zip(run(model), before))
 
@@ -251,14 +299,14 @@ def test_threads_may_share_a_model(model):
         outputs = list(pool.map(lambda image: run(model, image), images))
     for output, same in zip(outputs, expected):
         assert all(a.equal(b) for a, b in zip(output, same))
-    assert all(len(stage._decay_cache) <= 2 for stage in model.layers)
+    assert max(count_kept(model)) <= 2
 
 
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
 def test_traced_programs_depend_on_the_weights(model):
     run(model)
     traced = torch.jit.trace(model, IMAGE, check_trace=False)
-    assert {len(stage._decay_cache) for stage in model.layers} == {1}
+    assert count_kept(model) == {1}
     with torch.no_grad():
         model.layers[0][0].op.to_k[0].weight.mul_(2)
         again = torch.jit.trace(model, IMAGE, check_trace=False)
@@ -267,6 +315,34 @@ def test_traced_programs_depend_on_the_weights(model):
             traced(IMAGE)[0], run_without_cache(model)[0], rtol=0, atol=1e-6
         )
     assert_fresh(model)
+
+
+def test_hooks_may_change_what_blocks_take(model):
+    """A value handed out and written to is computed anew."""
+    expected = run(model)
+    block = model.layers[0][0]
+    handle = block.register_forward_pre_hook(
+        lambda module, args: (args[0], args[1].mul_(2))
+    )
+    run(model)
+    handle.remove()
+    assert all(a.equal(b) for a, b in zip(run(model), expected))
+
+
+def test_parameters_that_are_no_numbers_are_never_fresh(model, computed):
+    model.freq_embed[0].data[0, 0, 0] = float('nan')
+    for _ in range(2):
+        run(model)
+    assert len(computed) == 5 + 1  # one block has this embedding
+
+
+def test_nothing_outlives_a_model(build):
+    model = build().eval()
+    run(model)
+    before = len(kept._entries)
+    del model
+    gc.collect()
+    assert len(kept._entries) <= before - 5
 
 
 def test_fake_tensors_are_not_kept(model):

@@ -1,4 +1,4 @@
-"""The architecture of a vHeat backbone, told from its parameter shapes."""
+"""The arch of a vHeat backbone, told from its parameter shapes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
+from mmvheat.models import vHeat
+from mmvheat.models.arch import ARCH_SETTINGS, NUM_STAGES, parse_arch
+
 from .reader import CheckpointError
 
 Shape = tuple[int, ...]
 Size = tuple[int, int]
-
-NUM_STAGES = 4
-# (first embed_dims, depths) -> name
-PUBLISHED = {
-    (96, (2, 2, 6, 2)): 'tiny',
-    (96, (2, 2, 18, 2)): 'small',
-    (128, (2, 2, 18, 2)): 'base',
-}
 
 
 @dataclass
@@ -42,11 +39,15 @@ class BackboneInfo:
 
     @property
     def name(self) -> str | None:
-        """str: 'tiny', 'small', 'base', or None for another architecture."""
-        dims = tuple(self.embed_dims[0] * 2**i for i in range(NUM_STAGES))
-        if dims != self.embed_dims:
-            return None
-        return PUBLISHED.get((dims[0], self.depths))
+        """str: 'tiny', 'small', 'base', or None for another arch."""
+        for name in ARCH_SETTINGS:
+            arch = parse_arch(name)
+            if (self.embed_dims, self.depths) == (
+                arch['embed_dims'],
+                arch['depths'],
+            ):
+                return name
+        return None
 
     @property
     def img_size(self) -> Size:
@@ -64,7 +65,7 @@ class BackboneInfo:
 def describe_backbone(
     shapes: Mapping[str, Sequence[int]], source: str
 ) -> BackboneInfo:
-    """Find a backbone's architecture in its parameter shapes.
+    """Find a backbone's arch in its parameter shapes.
 
     Args:
         shapes (Mapping[str, Sequence[int]]): Shapes by official name.
@@ -84,14 +85,19 @@ def describe_backbone(
         )
         grids.append((height, width))
         dims.append(channels)
-        blocks = [
+        blocks = {
             int(match[1])
             for match in (
                 re.match(rf'layers\.{i}\.(\d+)\.op\.', key) for key in shapes
             )
             if match
-        ]
-        depths.append(max(blocks, default=-1) + 1)
+        }
+        if blocks != set(range(len(blocks))) or not blocks:
+            raise CheckpointError(
+                f'{source} is incomplete: stage {i} has the blocks '
+                f'{sorted(blocks)[:9]}, but 0, 1, 2, ... are expected'
+            )
+        depths.append(len(blocks))
     fc1 = shapes.get('layers.0.0.mlp.fc1.weight', (4 * dims[0],))
     conv1 = _expect_dims(shapes, 'patch_embed.conv1.weight', 4, source)
     info = BackboneInfo(
@@ -103,53 +109,41 @@ def describe_backbone(
         layer_scale='layers.0.0.gamma1' in shapes,
     )
     _check_shapes(shapes, info, source)
-    _check_grids(info, source)
     return info
 
 
-def list_backbone_shapes(info: BackboneInfo) -> dict[str, Shape]:
+def list_shapes(info: BackboneInfo) -> dict[str, Shape]:
     """List the parameters of a backbone without its output norms.
 
     Args:
-        info (BackboneInfo): The architecture.
+        info (BackboneInfo): The arch.
 
     Returns:
         dict[str, tuple[int]]: Shapes by official name.
+
+    Raises:
+        ValueError: If there is no such vHeat.
     """
-    shapes: dict[str, Shape] = {}
-
-    def add(name: str, *shape: int, bias: bool = True) -> None:
-        shapes[f'{name}.weight'] = shape
-        if bias:
-            shapes[f'{name}.bias'] = shape[:1]
-
-    dims = info.embed_dims
-    half = dims[0] // 2
-    add('patch_embed.conv1', half, info.in_channels, 3, 3)
-    add('patch_embed.norm1.1', half)
-    add('patch_embed.conv2', dims[0], half, 3, 3)
-    add('patch_embed.norm2.1', dims[0])
-    for i, (c, depth) in enumerate(zip(dims, info.depths)):
-        shapes[f'freq_embed.{i}'] = (*info.grids[i], c)
-        hidden = int(c * info.mlp_ratio)
-        for j in range(depth):
-            block = f'layers.{i}.{j}'
-            add(f'{block}.norm1', c)
-            add(f'{block}.op.dwconv', c, 1, 3, 3)
-            add(f'{block}.op.linear', 2 * c, c)
-            add(f'{block}.op.out_norm', c)
-            add(f'{block}.op.out_linear', c, c)
-            add(f'{block}.op.to_k.0', c, c)
-            add(f'{block}.norm2', c)
-            add(f'{block}.mlp.fc1', hidden, c, 1, 1)
-            add(f'{block}.mlp.fc2', c, hidden, 1, 1)
-            if info.layer_scale:
-                shapes[f'{block}.gamma1'] = shapes[f'{block}.gamma2'] = (c,)
-        if i + 1 < len(dims):
-            down = f'layers.{i}.{depth}'
-            add(f'{down}.0', dims[i + 1], c, 3, 3, bias=False)
-            add(f'{down}.1', dims[i + 1])
-    return shapes
+    stages = len(info.embed_dims)
+    rest = (1,) * (NUM_STAGES - stages)  # behind the last output, not built
+    with torch.device('meta'):
+        model = vHeat(
+            arch=dict(
+                embed_dims=info.embed_dims + rest,
+                depths=info.depths + rest,
+                post_norm=False,  # has the same parameters
+                layer_scale=1.0 if info.layer_scale else None,
+            ),
+            img_size=info.img_size,
+            in_channels=info.in_channels,
+            mlp_ratio=info.mlp_ratio,
+            out_indices=(stages - 1,),
+        )
+    return {
+        key: tuple(value.shape)
+        for key, value in model.state_dict().items()
+        if not key.startswith('outnorm')
+    }
 
 
 def is_backbone_key(key: str, prefix: str = '') -> bool:
@@ -172,7 +166,10 @@ def _expect_dims(
 def _check_shapes(
     shapes: Mapping[str, Sequence[int]], info: BackboneInfo, source: str
 ) -> None:
-    expected = list_backbone_shapes(info)
+    try:
+        expected = list_shapes(info)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f'{source} is no vHeat: {error}') from None
     missing = [key for key in expected if key not in shapes]
     if missing:
         raise CheckpointError(
@@ -184,15 +181,4 @@ def _check_shapes(
             raise CheckpointError(
                 f'{source} contradicts itself: {key} has the shape '
                 f'{tuple(shapes[key])}, but {shape} follows from the others'
-            )
-
-
-def _check_grids(info: BackboneInfo, source: str) -> None:
-    height, width = info.grids[0]
-    for i, grid in enumerate(info.grids):
-        if grid != (height // 2**i, width // 2**i):
-            raise CheckpointError(
-                f'{source} has inconsistent FVE grids: stage {i} has '
-                f'{grid[0]}x{grid[1]}, but {height // 2**i}x{width // 2**i} '
-                f"follows from stage 0's {height}x{width}"
             )

@@ -1,0 +1,25 @@
+"""The one door to everything that only makes the model faster or smaller.
+
+A module states its plain ``forward`` under the decorator :func:`accelerated`.
+This package then runs its own version of it where it has one that gives the
+same, and leaves it alone elsewhere: programs being recorded (compiled,
+exported, traced, fake tensors), transforms of ``torch.func``, dispatch modes
+such as counters of FLOPs, and layers that are hooked, pruned or replaced.
+
+``with mmvheat.fast.disabled():`` and, for a process, ``MMVHEAT_FAST=0`` run
+the plain forwards everywhere. ``MMVHEAT_FAST=1`` is the default, ``all`` adds
+what no device has been measured with yet (nothing at present).
+
+============  ============================================================
+``lean``      Training keeps inputs of elementwise functions alone
+``onednn``    Products by oneDNN at evaluation, on a CPU
+``kept``      Cosine bases, and decays at evaluation on a CPU
+``forwards``  The versions of the modules' forwards made of these
+============  ============================================================
+
+Deleting this package, and the decorator from the models, changes no result.
+"""
+
+from .seam import accelerated, disabled, is_enabled
+
+__all__ = ['accelerated', 'disabled', 'is_enabled']

@@ -1,0 +1,122 @@
+"""Faster versions of the modules' forwards; the plain ones say what they do.
+
+In training they keep less for the backward pass, at evaluation they compute
+less again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvheat.ops import (
+    heat_decay,
+    resize_freq_embed,
+    split_mean,
+    transform_2d,
+)
+
+from . import onednn
+from .kept import get_bases, keep
+from .lean import run_lean
+
+
+def _run_block(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
+    if block.post_norm:
+        branch = _conduct(block.op, x, freq_embed)
+        branch = run_lean(block.norm1, branch)
+        x = block.add(x, branch, block.gamma1)
+        branch = run_lean(block.norm2, _run_mlp(block.mlp, x))
+        return block.add(x, branch, block.gamma2)
+    branch = _conduct(block.op, x, freq_embed, block.norm1)
+    x = block.add(x, branch, block.gamma1)
+    return block.add(x, _run_mlp(block.mlp, x, block.norm2), block.gamma2)
+
+
+def _conduct(
+    op: nn.Module,
+    x: Tensor,
+    freq_embed: Tensor,
+    norm: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    needs_grad = torch.is_grad_enabled() and any(
+        t.requires_grad for t in (x, freq_embed, *op.parameters())
+    )
+    x = op.dwconv(x) if norm is None else run_lean(norm, x, layer=op.dwconv)
+    linear, transform = F.linear, transform_2d
+    if not needs_grad and onednn.has_onednn(x):
+        linear, transform = onednn.linear, onednn.transform_2d
+
+    u, z = linear(x, op.linear.weight, op.linear.bias).chunk(2, dim=-1)
+    mean, rest = split_mean(u)
+    rows, columns = get_bases(rest)
+    spectrum = transform(rest, rows, columns)
+    if needs_grad:
+        spectrum = run_lean(_filter, spectrum, op.to_k(freq_embed))
+    else:
+        spectrum = spectrum * keep(
+            op,
+            (freq_embed.shape, rest.dtype),
+            (freq_embed, *op.to_k.parameters()),
+            lambda: heat_decay(op.to_k(freq_embed)).to(rest.dtype)[None],
+        )
+    rest = transform(spectrum, rows.t(), columns.t())
+    return run_lean(
+        lambda u, z: op.out_norm(mean + u) * F.silu(z),
+        rest,
+        z,
+        layer=partial(
+            linear, weight=op.out_linear.weight, bias=op.out_linear.bias
+        ),
+    )
+
+
+def _run_mlp(
+    mlp: nn.Module,
+    x: Tensor,
+    norm: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    x = mlp.fc1(x) if norm is None else run_lean(norm, x, layer=mlp.fc1)
+    return run_lean(F.gelu, x, layer=mlp.fc2)
+
+
+def _run_stem(stem: nn.Module, x: Tensor) -> Tensor:
+    x = run_lean(
+        lambda x: F.gelu(stem.norm1(x)), stem.conv1(x), layer=stem.conv2
+    )
+    return stem.norm2(x)
+
+
+def _resize_freq_embed(
+    stage: nn.Module, freq_embed: Tensor, x: Tensor
+) -> Tensor:
+    size = x.shape[1:3]
+    if freq_embed.shape[:2] == size:
+        return freq_embed
+    return keep(
+        stage,
+        size,
+        (freq_embed,),
+        lambda: resize_freq_embed(freq_embed, size, mode='bicubic'),
+    )
+
+
+# Method: faster version, and the layers whose parameters it uses.
+FASTER: dict[str, tuple[Callable[..., Tensor], tuple[str, ...]]] = {
+    'HeatBlock.forward': (_run_block, ('norm1', 'op', 'norm2', 'mlp')),
+    'HeatConduction.forward': (
+        _conduct,
+        ('dwconv', 'linear', 'to_k', 'out_norm', 'out_linear'),
+    ),
+    'Mlp.forward': (_run_mlp, ('fc1', 'fc2')),
+    'Stem.forward': (_run_stem, ('conv1', 'norm1', 'conv2')),
+    'HeatStage.resize_freq_embed': (_resize_freq_embed, ()),
+}
+
+
+def _filter(spectrum: Tensor, k: Tensor) -> Tensor:
+    return spectrum * heat_decay(k).to(spectrum.dtype)[None]

@@ -1,0 +1,208 @@
+"""Faster forwards stand in for plain ones where they give the same."""
+
+import runpy
+
+import pytest
+import torch
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmvheat import fast
+from mmvheat.fast import forwards, seam
+
+IMAGE = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def model(build, arch):
+    return build(arch)
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Collects the names of the faster forwards that ran."""
+    names = []
+    for name, (faster, used) in forwards.FASTER.items():
+
+        def run(*args, name=name, faster=faster):
+            names.append(name)
+            return faster(*args)
+
+        monkeypatch.setitem(forwards.FASTER, name, (run, used))
+    return names
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_both_states_give_the_same(model, training):
+    model.train(training)
+    runs = []
+    for context in (fast.disabled, torch.enable_grad):
+        with context():
+            outputs = model(IMAGE)
+            loss = sum(output.pow(3).mean() for output in outputs)
+            grads = torch.autograd.grad(loss, list(model.parameters()))
+        runs.append((outputs, grads))
+    for got, expected in zip(*[run[0] for run in runs]):
+        torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
+    for got, expected in zip(*[run[1] for run in runs]):
+        assert (got - expected).norm() <= 1e-4 * expected.norm()
+
+
+def test_disabled_takes_nothing(model, taken):
+    with fast.disabled():
+        assert not fast.is_enabled()
+        with fast.disabled():
+            model(IMAGE)
+        assert not fast.is_enabled()
+        model(IMAGE)
+    assert fast.is_enabled()
+    assert not taken
+    model(IMAGE)
+    # Operators and MLPs are run by their block.
+    assert set(taken) == {
+        'Stem.forward',
+        'HeatStage.resize_freq_embed',
+        'HeatBlock.forward',
+    }
+    block = model.layers[0][0]
+    block.mlp(torch.randn(1, 3, 4, 8))
+    block.op(torch.randn(1, 3, 4, 8), torch.randn(3, 4, 8))
+    assert taken[-2:] == ['Mlp.forward', 'HeatConduction.forward']
+
+
+@pytest.mark.parametrize(
+    ('value', 'enabled'),
+    [(None, True), ('0', False), ('1', True), ('all', True)],
+)
+def test_switch_of_a_process(value, enabled, monkeypatch):
+    monkeypatch.delenv('MMVHEAT_FAST', raising=False)
+    if value is not None:
+        monkeypatch.setenv('MMVHEAT_FAST', value)
+    assert runpy.run_path(seam.__file__)['is_enabled']() == enabled
+
+
+def test_other_values_of_the_switch_are_named(monkeypatch):
+    monkeypatch.setenv('MMVHEAT_FAST', 'yes')
+    with pytest.raises(ValueError, match="one of 0, 1, all, but is 'yes'"):
+        runpy.run_path(seam.__file__)
+
+
+def test_counters_of_flops_see_all(model):
+    def count():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model.eval()(IMAGE)
+        return counter.get_total_flops()
+
+    model.eval()(IMAGE)
+    flops = count()
+    with fast.disabled():
+        assert flops == count() > 0
+
+
+def test_global_hooks_see_all_layers(model):
+    seen = set()
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, *_: seen.add(module)
+    )
+    try:
+        model(IMAGE)
+    finally:
+        handle.remove()
+    layers = {m for m in model.modules() if list(m.parameters(False))}
+    assert {m for m in layers if hasattr(m, 'bias')} <= seen
+
+
+class TestTransforms:
+    """What ``torch.func`` and autograd do to a network of plain layers."""
+
+    @pytest.fixture(autouse=True)
+    def both_states(self, state):
+        """Transforms of both."""
+
+    @pytest.fixture
+    def model(self, build, arch):
+        return build(arch, out_indices=(0, 1)).double()
+
+    @pytest.fixture
+    def image(self):
+        return IMAGE.double()
+
+    def loss(self, model, parameters, image):
+        outputs = functional_call(model, parameters, (image,))
+        return sum(output.pow(3).mean() for output in outputs)
+
+    @pytest.mark.parametrize('training', [False, True])
+    def test_grad(self, model, image, training):
+        model.train(training)
+        parameters = dict(model.named_parameters())
+        grads = torch.func.grad(lambda p: self.loss(model, p, image))(
+            parameters
+        )
+        expected = torch.autograd.grad(
+            self.loss(model, parameters, image), list(parameters.values())
+        )
+        for got, wanted in zip(grads.values(), expected):
+            torch.testing.assert_close(got, wanted)
+
+    def test_vmap(self, model, image):
+        outputs = torch.func.vmap(model)(image[:, None])
+        for got, expected in zip(outputs, model(image)):
+            torch.testing.assert_close(got[:, 0], expected)
+
+    def test_per_sample_gradients(self, model, image):
+        parameters = {k: p.detach() for k, p in model.named_parameters()}
+        grads = torch.func.vmap(
+            torch.func.grad(lambda p, x: self.loss(model, p, x[None])),
+            in_dims=(None, 0),
+        )(parameters, image)
+        one = torch.func.grad(lambda p: self.loss(model, p, image[1:]))(
+            parameters
+        )
+        for name, grad in grads.items():
+            torch.testing.assert_close(grad[1], one[name])
+
+    def test_jvp(self, model, image):
+        tangent = torch.randn_like(image)
+        _, (got, *_) = torch.func.jvp(model, (image,), (tangent,))
+        step = 1e-6
+        with torch.no_grad():
+            ahead, behind = (
+                model(image + sign * step * tangent)[0] for sign in (1, -1)
+            )
+        torch.testing.assert_close(
+            got, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-7
+        )
+
+    def test_double_backward(self, model, image):
+        """Gradient penalties, against finite differences of gradients."""
+        image = image.clone().requires_grad_()
+        parameter = model.layers[0][0].op.to_k[0].bias
+
+        def penalise():
+            (grad,) = torch.autograd.grad(
+                sum(o.pow(3).sum() for o in model(image)),
+                image,
+                create_graph=True,
+            )
+            return grad.square().sum()
+
+        (got,) = torch.autograd.grad(penalise(), parameter)
+        step = 1e-6
+        for i in range(0, len(parameter), 3):
+            with torch.no_grad():
+                parameter[i] += step
+            ahead = penalise().item()
+            with torch.no_grad():
+                parameter[i] -= 2 * step
+            behind = penalise().item()
+            with torch.no_grad():
+                parameter[i] += step
+            expected = (ahead - behind) / (2 * step)
+            assert got[i].item() == pytest.approx(expected, rel=1e-3)
+
+    def test_gradgradcheck(self, build, arch):
+        model = build(arch, out_indices=(0,), img_size=32).double()
+        image = torch.randn(1, 3, 8, 9).double().requires_grad_()
+        assert torch.autograd.gradgradcheck(
+            lambda x: model(x)[0], (image,), atol=1e-4
+        )
