@@ -208,8 +208,20 @@ def describe_machine(device: str) -> dict[str, str]:
     model = platform.processor() or platform.machine()
     cpuinfo = Path('/proc/cpuinfo')
     if cpuinfo.is_file():
-        names = re.findall(r'model name\s*: (.*)', cpuinfo.read_text())
-        model = names[0] if names else model
+        text = cpuinfo.read_text()
+        model, family, number = (
+            (re.findall(rf'^{key}\s*: (.*)', text, re.M) or [other])[0]
+            for key, other in (
+                ('model name', model),
+                ('cpu family', '?'),
+                ('model', '?'),
+            )
+        )
+        # Ratios differ between generations, whose name may be the same.
+        has = [
+            name for name in ('avx2', 'avx512f', 'amx_tile') if name in text
+        ]
+        model += f' (family {family}, model {number}; {", ".join(has)})'
     cores = (
         len(os.sched_getaffinity(0))
         if hasattr(os, 'sched_getaffinity')
