@@ -16,8 +16,6 @@ what no device has been measured with yet (nothing at present).
 ``kept``      Cosine bases, and decays at evaluation on a CPU
 ``forwards``  The versions of the modules' forwards made of these
 ============  ============================================================
-
-Deleting this package, and the decorator from the models, changes no result.
 """
 
 from .seam import accelerated, disabled, is_enabled

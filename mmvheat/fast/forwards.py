@@ -7,18 +7,12 @@ less again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvheat.ops import (
-    heat_decay,
-    resize_freq_embed,
-    split_mean,
-    transform_2d,
-)
+from mmvheat.ops import heat_decay, resize_freq_embed, split_mean, transform_2d
 
 from . import onednn
 from .kept import get_bases, keep
@@ -41,7 +35,7 @@ def _conduct(
     op: nn.Module,
     x: Tensor,
     freq_embed: Tensor,
-    norm: Callable[[Tensor], Tensor] | None = None,
+    norm: nn.Module | None = None,
 ) -> Tensor:
     needs_grad = torch.is_grad_enabled() and any(
         t.requires_grad for t in (x, freq_embed, *op.parameters())
@@ -65,30 +59,26 @@ def _conduct(
             lambda: heat_decay(op.to_k(freq_embed)).to(rest.dtype)[None],
         )
     rest = transform(spectrum, rows.t(), columns.t())
-    return run_lean(
-        lambda u, z: op.out_norm(mean + u) * F.silu(z),
-        rest,
-        z,
-        layer=partial(
-            linear, weight=op.out_linear.weight, bias=op.out_linear.bias
-        ),
-    )
+
+    def gate(rest: Tensor, z: Tensor) -> Tensor:
+        return op.out_norm(mean + rest) * F.silu(z)
+
+    weight, bias = op.out_linear.weight, op.out_linear.bias
+    return run_lean(gate, rest, z, layer=lambda x: linear(x, weight, bias))
 
 
 def _run_mlp(
-    mlp: nn.Module,
-    x: Tensor,
-    norm: Callable[[Tensor], Tensor] | None = None,
+    mlp: nn.Module, x: Tensor, norm: nn.Module | None = None
 ) -> Tensor:
     x = mlp.fc1(x) if norm is None else run_lean(norm, x, layer=mlp.fc1)
     return run_lean(F.gelu, x, layer=mlp.fc2)
 
 
 def _run_stem(stem: nn.Module, x: Tensor) -> Tensor:
-    x = run_lean(
-        lambda x: F.gelu(stem.norm1(x)), stem.conv1(x), layer=stem.conv2
-    )
-    return stem.norm2(x)
+    def activate(x: Tensor) -> Tensor:
+        return F.gelu(stem.norm1(x))
+
+    return stem.norm2(run_lean(activate, stem.conv1(x), layer=stem.conv2))
 
 
 def _resize_freq_embed(
@@ -105,16 +95,22 @@ def _resize_freq_embed(
     )
 
 
-# Method: faster version, and the layers whose parameters it uses.
-FASTER: dict[str, tuple[Callable[..., Tensor], tuple[str, ...]]] = {
-    'HeatBlock.forward': (_run_block, ('norm1', 'op', 'norm2', 'mlp')),
+# Method: faster version, the layers whose parameters it uses, and the code of
+# what it restates.
+FASTER: dict[str, tuple[Callable[..., Tensor], tuple[str, ...], str]] = {
+    'HeatBlock.forward': (
+        _run_block,
+        ('norm1', 'op', 'norm2', 'mlp'),
+        '10f1d46b',
+    ),
     'HeatConduction.forward': (
         _conduct,
         ('dwconv', 'linear', 'to_k', 'out_norm', 'out_linear'),
+        '76d640de',
     ),
-    'Mlp.forward': (_run_mlp, ('fc1', 'fc2')),
-    'Stem.forward': (_run_stem, ('conv1', 'norm1', 'conv2')),
-    'HeatStage.resize_freq_embed': (_resize_freq_embed, ()),
+    'Mlp.forward': (_run_mlp, ('fc1', 'fc2'), '23d96bea'),
+    'Stem.forward': (_run_stem, ('conv1', 'norm1', 'conv2'), '0277c08a'),
+    'HeatStage.resize_freq_embed': (_resize_freq_embed, (), 'f1a8a2ff'),
 }
 
 

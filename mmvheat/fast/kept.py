@@ -22,8 +22,6 @@ from torch import Tensor, nn
 
 from mmvheat.ops import dct_basis
 
-_MAX_ENTRIES = 2  # of a module: landscape and portrait
-
 
 class _Entry(NamedTuple):
     key: Hashable
@@ -60,7 +58,7 @@ def keep(
             break
     else:
         copies = [
-            t if hasattr(t, '_is_kept') else t.detach().clone()
+            t if hasattr(t, '_is_kept') else t.clone().detach()
             for t in sources
         ]
         # What is kept must also serve outside of inference mode.
@@ -69,8 +67,9 @@ def keep(
         value._is_kept = True
         entry = _Entry(key, copies, value, value._version)
     others = [e for e in entries if e.key != key]
-    # One assignment, so that threads may share a model.
-    _entries[owner] = (entry, *others[: _MAX_ENTRIES - 1])
+    # One assignment, so that threads may share a model. Two keys are enough
+    # for landscape and portrait.
+    _entries[owner] = (entry, *others[:1])
     return entry.value
 
 
@@ -88,17 +87,15 @@ def _is_fresh(entry: _Entry, sources: Sequence[Tensor]) -> bool:
 
 def get_bases(x: Tensor) -> tuple[Tensor, Tensor]:
     """Get the cosine bases of images (B, H, W, C), not to be written to."""
-    stream, build = None, _build_basis
-    if x.device.type == 'cuda':
+    build, stream = _build_basis.__wrapped__, None
+    if x.device.type == 'cpu':
+        build = _build_basis
+    # What a graph allocates belongs to the graph.
+    elif x.is_cuda and not torch.cuda.is_current_stream_capturing():
         # One stream must not read or free what another one has ordered.
         stream = torch.cuda.current_stream(x.device).cuda_stream
-    if x.device.type not in ('cpu', 'cuda') or (
-        # What a graph allocates belongs to the graph.
-        stream is not None and torch.cuda.is_current_stream_capturing()
-    ):
-        build = _build_basis.__wrapped__
-    rows, columns = (build(n, x.dtype, x.device, stream) for n in x.shape[1:3])
-    return rows, columns
+        build = _build_basis
+    return tuple(build(n, x.dtype, x.device, stream) for n in x.shape[1:3])
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,6 +1,8 @@
 """Faster forwards stand in for plain ones where they give the same."""
 
+import importlib.util
 import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmvheat import fast
 from mmvheat.fast import forwards, seam
+from mmvheat.models import heat_block
 
 IMAGE = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
 
@@ -22,13 +25,13 @@ def model(build, arch):
 def taken(monkeypatch):
     """Collects the names of the faster forwards that ran."""
     names = []
-    for name, (faster, used) in forwards.FASTER.items():
+    for name, (faster, *rest) in forwards.FASTER.items():
 
         def run(*args, name=name, faster=faster):
             names.append(name)
             return faster(*args)
 
-        monkeypatch.setitem(forwards.FASTER, name, (run, used))
+        monkeypatch.setitem(forwards.FASTER, name, (run, *rest))
     return names
 
 
@@ -85,6 +88,48 @@ def test_other_values_of_the_switch_are_named(monkeypatch):
     monkeypatch.setenv('MMVHEAT_FAST', 'yes')
     with pytest.raises(ValueError, match="one of 0, 1, all, but is 'yes'"):
         runpy.run_path(seam.__file__)
+
+
+def load_fork(folder, old, new):
+    """Import a copy of the operator's file with a change."""
+    source = Path(heat_block.__file__).read_text()
+    assert old in source
+    source = source.replace('from .layers', 'from mmvheat.models.layers')
+    (folder / 'fork.py').write_text(source.replace(old, new))
+    spec = importlib.util.spec_from_file_location('fork', folder / 'fork.py')
+    fork = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fork)
+    return fork
+
+
+def test_forks_run_what_their_file_says(tmp_path):
+    fork = load_fork(
+        tmp_path, 'conduct_heat(u, self.to_k(freq_embed))', '2 * u.roll(1, 1)'
+    )
+    x, freq_embed = torch.randn(2, 5, 6, 8), torch.randn(5, 6, 8)
+    op = fork.HeatConduction(8)
+    with pytest.warns(UserWarning, match='HeatConduction.forward .* aside'):
+        y = op(x, freq_embed)
+    block = fork.HeatBlock(8)
+    block(x, freq_embed)
+    with fast.disabled():
+        assert y.equal(op(x, freq_embed))
+
+
+def test_forks_that_change_nothing_stay_fast(tmp_path, taken):
+    fork = load_fork(tmp_path, 'Transform features', 'Change features')
+    op = fork.HeatConduction(8)
+    op(torch.randn(2, 5, 6, 8), torch.randn(5, 6, 8))
+    assert taken == ['HeatConduction.forward']
+
+
+def test_other_methods_run_as_they_are():
+    class Other(torch.nn.Module):
+        @fast.accelerated
+        def forward(self, x):
+            return x + 1
+
+    assert Other()(torch.zeros(1)).item() == 1
 
 
 def test_counters_of_flops_see_all(model):
