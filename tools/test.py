@@ -18,19 +18,20 @@ from operator import methodcaller
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from prettytable import PrettyTable, TableStyle
 
 from mmvheat.engine.checks import check_paths
 from mmvheat.engine.config import (
     ConfigOptions,
+    enable_painting,
+    enable_test_amp,
     enable_tta,
     load_config,
     set_work_dir,
 )
 from mmvheat.engine.environment import prepare_environment
 from mmvheat.engine.errors import UserError, is_local_main, run_main
-from mmvheat.engine.hooks import Float32OpsHook, PaintPredictionsHook
-from mmvheat.engine.runner import build_runner
-from mmvheat.visualization import markdown_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,13 +48,14 @@ def parse_args() -> argparse.Namespace:
         help='test-time augmentation',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='test in mixed precision'
+        '--amp',
+        nargs='?',
+        const='bf16',
+        choices=['bf16', 'fp16'],
+        help='mixed precision; bf16 unless fp16 is named',
     )
     parser.add_argument(
         '--show-dir', help='paint predictions beside ground truth there'
-    )
-    parser.add_argument(
-        '--show-num', type=int, help='paint at most this many images'
     )
     parser.add_argument(
         '--out',
@@ -108,14 +110,13 @@ def report(cfg: Config, checkpoint: str, metrics: dict, tta: bool) -> None:
     )
     with open(osp.join(cfg.work_dir, f'{name}.json'), 'w') as file:
         json.dump(record, file, indent=2, default=methodcaller('tolist'))
-    rows = [
-        (key, f'{value:.4g}')
-        for key, value in metrics.items()
-        if isinstance(value, Real)  # not, say, a confusion matrix
-    ]
-    table = markdown_table(('metric', 'value'), rows)
+    table = PrettyTable(['metric', 'value'], align='l')
+    table.set_style(TableStyle.MARKDOWN)
+    for key, value in metrics.items():
+        if isinstance(value, Real):  # not, say, a confusion matrix
+            table.add_row([key, f'{value:.4g}'])
     with open(osp.join(cfg.work_dir, f'{name}.md'), 'w') as file:
-        file.write(table)
+        file.write(f'{table}\n')
     print_log(f'Metrics ({cfg.work_dir}/{name}.json)\n{table}', 'current')
 
 
@@ -134,19 +135,16 @@ def main() -> None:
     if args.tta:
         enable_tta(cfg)
     if args.amp:
-        cfg.test_cfg.fp16 = True
+        enable_test_amp(cfg, args.amp)
+    if args.show_dir:
+        enable_painting(cfg, args.show_dir)
     if args.out:
         add_output(cfg, args.out)
     if is_local_main():
         check_paths(cfg, ('test',))
     prepare_environment(cfg, args.launcher)
 
-    runner = build_runner(cfg)
-    runner.register_hook(Float32OpsHook())
-    if args.show_dir:
-        runner.register_hook(
-            PaintPredictionsHook(args.show_dir, limit=args.show_num)
-        )
+    runner = RUNNERS.build(cfg)
     metrics = runner.test()
     if is_main_process():
         report(cfg, args.checkpoint, metrics, args.tta)

@@ -4,18 +4,17 @@
     tools/dist_train.sh CONFIG GPUS [the same options]
 
 Works on CPU and GPU, in one process or many. The work dir receives the
-config, the log, checkpoints, TensorBoard scalars and learning curves.
+config, the log, checkpoints, scalars and learning curves. What makes a run
+safe to interrupt stands in ``configs/_base_/runtime.py``, so that a run
+started by ``mim train`` or by mmdet's own tools is the same.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from mmengine.config import Config
-from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
 
-from mmvheat.checkpoint import ExactResumeHook, find_complete_checkpoint
 from mmvheat.engine.checks import check_paths
 from mmvheat.engine.config import (
     ConfigOptions,
@@ -25,17 +24,8 @@ from mmvheat.engine.config import (
     load_config,
     set_work_dir,
 )
-from mmvheat.engine.environment import prepare_environment
+from mmvheat.engine.environment import choose_start, prepare_environment
 from mmvheat.engine.errors import UserError, is_local_main, run_main
-from mmvheat.engine.hooks import (
-    FiniteLossHook,
-    Float32OpsHook,
-    LearningCurvesHook,
-    ResumeDataHook,
-    RunSummaryHook,
-    SaveOnSignalHook,
-)
-from mmvheat.engine.runner import build_runner, save_atomically
 
 
 def parse_args() -> argparse.Namespace:
@@ -71,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[],
         choices=['tensorboard', 'wandb', 'mlflow'],
-        help='log to these as well; TensorBoard is used when installed',
+        help='log to these as well',
     )
     parser.add_argument(
         '--cfg-options',
@@ -88,25 +78,6 @@ def parse_args() -> argparse.Namespace:
         help='set by dist_train.sh and slurm_train.sh',
     )
     return parser.parse_args()
-
-
-def choose_start(cfg: Config, resume: str | None) -> None:
-    """Decide which checkpoint the run starts from."""
-    if resume is None and not cfg.get('resume'):
-        return
-    cfg.resume = True
-    if resume not in (None, 'auto'):
-        cfg.load_from = resume
-        return
-    if resume == 'auto' or not cfg.get('load_from'):
-        cfg.load_from = find_complete_checkpoint(cfg.work_dir)
-    if cfg.load_from is None:
-        cfg.resume = False
-        print_log(
-            f'--resume found no checkpoint in {cfg.work_dir}; the run starts '
-            'from the beginning.',
-            logger='current',
-        )
 
 
 def main() -> None:
@@ -127,24 +98,12 @@ def main() -> None:
         cfg.setdefault('randomness', {})
         cfg.randomness.seed = args.seed
     add_trackers(cfg, args.track)
-    choose_start(cfg, args.resume)
     if is_local_main():
         check_paths(cfg, ('train', 'val'))
     prepare_environment(cfg, args.launcher)
+    choose_start(cfg, args.resume)
 
-    runner = build_runner(cfg)
-    save_atomically(runner)
-    if isinstance(runner, Runner):  # it knows no sharded optimizer state
-        runner.register_hook(ExactResumeHook())
-    for hook in (
-        FiniteLossHook(),
-        Float32OpsHook(),
-        LearningCurvesHook(),
-        ResumeDataHook(),
-        SaveOnSignalHook(),
-        RunSummaryHook(),
-    ):
-        runner.register_hook(hook)
+    runner = RUNNERS.build(cfg)
     runner.train()
 
 

@@ -6,4 +6,8 @@
 #     configs/classification/swin-s_16xb64_in1k.py 8
 # Test:  tools/dist_test.sh \
 #     configs/classification/swin-s_16xb64_in1k.py CHECKPOINT 8
-_base_ = 'mmpretrain::swin_transformer/swin-small_16xb64_in1k.py'
+_base_ = [
+    'mmpretrain::swin_transformer/swin-small_16xb64_in1k.py',
+    '../_base_/runtime.py',
+]
+default_hooks = _base_.vheat_hooks

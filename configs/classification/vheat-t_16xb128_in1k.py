@@ -11,8 +11,8 @@
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
     'mmpretrain::_base_/default_runtime.py',
+    '../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
 
 # Of the official classifier, classifier.0 is backbone.outnorm3 and
 # classifier.3 is head.fc.
@@ -85,4 +85,7 @@ param_scheduler = [
     ),
 ]
 custom_hooks = [dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))
+default_hooks = dict(
+    _base_.vheat_hooks,
+    checkpoint=dict(max_keep_ckpts=3, backend_args=dict(backend='atomic')),
+)

@@ -6,8 +6,11 @@
 #     configs/dino/dino-4scale_vheat-t_8xb2-12e_coco.py 8
 # Test:  tools/dist_test.sh \
 #     configs/dino/dino-4scale_vheat-t_8xb2-12e_coco.py CHECKPOINT 8
-_base_ = 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py'
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
+_base_ = [
+    'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
+    '../_base_/runtime.py',
+]
+default_hooks = _base_.vheat_hooks
 
 checkpoint = 'https://github.com/MzeroMiko/vHeat/releases/download/vheatcls/vHeat_tiny.pth'  # noqa: E501
 model = dict(

@@ -12,8 +12,9 @@ _base_ = [
     'mmdet::_base_/datasets/coco_detection.py',
     'mmdet::_base_/schedules/schedule_1x.py',
     'mmdet::_base_/default_runtime.py',
+    '../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
+default_hooks = _base_.vheat_hooks
 
 # The official ImageNet weights as they are: the backbone fits their frequency
 # value embeddings to img_size. A local file goes in by

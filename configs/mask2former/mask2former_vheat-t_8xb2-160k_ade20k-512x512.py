@@ -8,9 +8,14 @@
 # Test:  tools/dist_test.sh \
 #     configs/mask2former/mask2former_vheat-t_8xb2-160k_ade20k-512x512.py \
 #     CHECKPOINT 8 [--tta]
-_base_ = 'mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py'
+_base_ = [
+    'mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py',
+    '../_base_/runtime.py',
+]
+default_hooks = _base_.vheat_hooks
 custom_imports = dict(
-    imports=['mmdet.models', 'mmvheat'], allow_failed_imports=False
+    imports=['mmdet.models', 'mmvheat', 'mmvheat.engine'],
+    allow_failed_imports=False,
 )
 
 checkpoint = 'https://github.com/MzeroMiko/vHeat/releases/download/vheatcls/vHeat_tiny.pth'  # noqa: E501

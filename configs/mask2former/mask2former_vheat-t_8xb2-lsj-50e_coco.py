@@ -8,8 +8,11 @@
 # Test:  tools/dist_test.sh \
 #     configs/mask2former/mask2former_vheat-t_8xb2-lsj-50e_coco.py \
 #     CHECKPOINT 8
-_base_ = 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
+_base_ = [
+    'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+    '../_base_/runtime.py',
+]
+default_hooks = _base_.vheat_hooks
 
 checkpoint = 'https://github.com/MzeroMiko/vHeat/releases/download/vheatcls/vHeat_tiny.pth'  # noqa: E501
 model = dict(

@@ -8,6 +8,10 @@
 # Test:  tools/dist_test.sh \
 #     configs/mask_rcnn/mask-rcnn_swin-s_fpn_ms-crop-3x_coco.py \
 #     CHECKPOINT 8
-_base_ = 'mmdet::swin/mask-rcnn_swin-s-p4-w7_fpn_amp-ms-crop-3x_coco.py'
+_base_ = [
+    'mmdet::swin/mask-rcnn_swin-s-p4-w7_fpn_amp-ms-crop-3x_coco.py',
+    '../_base_/runtime.py',
+]
+default_hooks = _base_.vheat_hooks
 
 optim_wrapper = dict(type='OptimWrapper')

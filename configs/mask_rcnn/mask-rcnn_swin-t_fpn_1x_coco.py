@@ -6,4 +6,8 @@
 #     configs/mask_rcnn/mask-rcnn_swin-t_fpn_1x_coco.py 8
 # Test:  tools/dist_test.sh \
 #     configs/mask_rcnn/mask-rcnn_swin-t_fpn_1x_coco.py CHECKPOINT 8
-_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
+_base_ = [
+    'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
+    '../_base_/runtime.py',
+]
+default_hooks = _base_.vheat_hooks

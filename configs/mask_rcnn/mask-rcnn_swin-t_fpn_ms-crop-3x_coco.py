@@ -8,4 +8,8 @@
 # Test:  tools/dist_test.sh \
 #     configs/mask_rcnn/mask-rcnn_swin-t_fpn_ms-crop-3x_coco.py \
 #     CHECKPOINT 8
-_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py'
+_base_ = [
+    'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py',
+    '../_base_/runtime.py',
+]
+default_hooks = _base_.vheat_hooks

@@ -8,10 +8,5 @@
 #     configs/mask_rcnn/mask-rcnn_vheat-t_fpn_bf16-1x_coco.py \
 #     CHECKPOINT 8
 _base_ = './mask-rcnn_vheat-t_fpn_1x_coco.py'
-custom_imports = dict(
-    imports=['mmvheat', 'mmvheat.engine.hooks'], allow_failed_imports=False
-)
 
 optim_wrapper = dict(type='BFloat16OptimWrapper')
-# NMS and RoI pooling know no bfloat16.
-custom_hooks = [dict(type='Float32OpsHook')]

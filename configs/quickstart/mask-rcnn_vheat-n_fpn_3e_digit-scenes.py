@@ -13,8 +13,8 @@
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/default_runtime.py',
+    '../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
 
 # --- data -----------------------------------------------------------------
 dataset_type = 'CocoDataset'
@@ -131,8 +131,11 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
+    _base_.vheat_hooks,
     logger=dict(interval=25),
-    checkpoint=dict(interval=1, max_keep_ckpts=1),
+    checkpoint=dict(
+        interval=1, max_keep_ckpts=1, backend_args=dict(backend='atomic')
+    ),
 )
 randomness = dict(seed=0)
 auto_scale_lr = dict(enable=False, base_batch_size=8)

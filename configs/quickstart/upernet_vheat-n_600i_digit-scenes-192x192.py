@@ -13,8 +13,8 @@
 _base_ = [
     'mmseg::_base_/models/upernet_r50.py',
     'mmseg::_base_/default_runtime.py',
+    '../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
 
 # --- data -----------------------------------------------------------------
 dataset_type = 'BaseSegDataset'
@@ -159,11 +159,16 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=200)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
+    _base_.vheat_hooks,
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=600, max_keep_ckpts=1
+        type='CheckpointHook',
+        by_epoch=False,
+        interval=600,
+        max_keep_ckpts=1,
+        backend_args=dict(backend='atomic'),
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),

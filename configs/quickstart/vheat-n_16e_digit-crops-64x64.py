@@ -5,8 +5,10 @@
 #
 # For your own images: an ImageNet-style folder (one folder a class), its path
 # in `data_root`, the number of classes in the head.
-_base_ = ['mmpretrain::_base_/default_runtime.py']
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
+_base_ = [
+    'mmpretrain::_base_/default_runtime.py',
+    '../_base_/runtime.py',
+]
 
 # --- data -----------------------------------------------------------------
 data_root = 'data/digit_scenes/classification'
@@ -102,8 +104,11 @@ train_cfg = dict(by_epoch=True, max_epochs=16, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 default_hooks = dict(
+    _base_.vheat_hooks,
     logger=dict(interval=60),
-    checkpoint=dict(interval=1, max_keep_ckpts=1),
+    checkpoint=dict(
+        interval=1, max_keep_ckpts=1, backend_args=dict(backend='atomic')
+    ),
 )
 randomness = dict(seed=0)
 auto_scale_lr = dict(base_batch_size=32)

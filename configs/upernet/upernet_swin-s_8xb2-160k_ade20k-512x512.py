@@ -8,6 +8,10 @@
 # Test:  tools/dist_test.sh \
 #     configs/upernet/upernet_swin-s_8xb2-160k_ade20k-512x512.py \
 #     CHECKPOINT 8 [--tta]
-_base_ = 'mmseg::swin/swin-small-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'  # noqa: E501
+_base_ = [
+    'mmseg::swin/swin-small-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',  # noqa: E501
+    '../_base_/runtime.py',
+]
+default_hooks = _base_.vheat_hooks
 
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -13,8 +13,9 @@ _base_ = [
     'mmseg::_base_/datasets/ade20k.py',
     'mmseg::_base_/schedules/schedule_160k.py',
     'mmseg::_base_/default_runtime.py',
+    '../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
+default_hooks = _base_.vheat_hooks
 
 # The official ImageNet weights as they are: the backbone fits their frequency
 # value embeddings to img_size. A local file goes in by

@@ -12,9 +12,7 @@ from .converter import (
 from .layout import Checkpoint, find_nonfinite, read_checkpoint
 from .loader import LoadReport, load_pretrained
 from .reader import CheckpointError, read_file
-from .resume import find_complete_checkpoint
-from .resume_hook import ExactResumeHook, adapt_optimizer_state
-from .scheme import register_safe_loader
+from .resume import adapt_optimizer_state, find_complete_checkpoint
 from .summary import summarize_checkpoint
 from .writer import check_target, hash_file, write_checkpoint
 
@@ -22,7 +20,6 @@ __all__ = [
     'BackboneInfo',
     'Checkpoint',
     'CheckpointError',
-    'ExactResumeHook',
     'LoadReport',
     'adapt_optimizer_state',
     'check_target',
@@ -35,7 +32,6 @@ __all__ = [
     'load_pretrained',
     'read_checkpoint',
     'read_file',
-    'register_safe_loader',
     'change_img_size',
     'summarize_checkpoint',
     'to_mmpretrain',

@@ -24,6 +24,7 @@ ZIP_MAGIC = b'PK\x03\x04'
 LEGACY_MAGIC = pickle.dumps(MAGIC_NUMBER, protocol=2)[2:]
 HEAD_SIZE = 1024
 MAX_NESTING = 100
+_CHECKED: set[tuple[str, int, int]] = set()
 
 
 class CheckpointError(ValueError):
@@ -94,7 +95,7 @@ def check_zip(path: Path) -> None:
     """Check that a file of ``torch.save`` is complete and undamaged.
 
     Neither this check nor anything it calls unpickles. It reads the whole
-    file: torch itself compares no checksums.
+    file, once: torch itself compares no checksums.
 
     Args:
         path (Path): The file.
@@ -102,6 +103,8 @@ def check_zip(path: Path) -> None:
     Raises:
         CheckpointError: If it is truncated or damaged.
     """
+    if _fingerprint(path) in _CHECKED:
+        return
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -135,6 +138,17 @@ def check_zip(path: Path) -> None:
         raise
     except Exception as error:
         raise CheckpointError(_damage(path, error)) from None
+    mark_checked(path)
+
+
+def mark_checked(path: Path) -> None:
+    """Note that a file is undamaged until it changes."""
+    _CHECKED.add(_fingerprint(path))
+
+
+def _fingerprint(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def _load_inertly(path: Path, map_location: Any) -> Any:

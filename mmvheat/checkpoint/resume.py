@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
+from torch import Tensor
+
+from mmvheat.ops import resize_freq_embed
 
 from .reader import CheckpointError, check_zip
 
@@ -66,3 +72,45 @@ def _list_candidates(work_dir: Path) -> list[Path]:
         )
         candidates.insert(position, interrupted)
     return candidates
+
+
+def adapt_optimizer_state(
+    state: Mapping[str, Any], params: Sequence[Tensor], mode: str = 'pad'
+) -> None:
+    """Resize the moments of FVEs to the parameters' grids, in place.
+
+    Args:
+        state (Mapping[str, Any]): State dict of a torch optimizer.
+        params (Sequence[Tensor]): The optimizer's parameters in its order.
+        mode (str): ``'pad'`` or ``'bicubic'``. Defaults to 'pad'.
+
+    Raises:
+        CheckpointError: If another tensor or the number of parameters
+            differs.
+    """
+    ids = list(chain.from_iterable(g['params'] for g in state['param_groups']))
+    if len(ids) != len(params):
+        raise CheckpointError(
+            f'cannot resume: the checkpoint has optimizer state for '
+            f'{len(ids)} parameters, but the model trains {len(params)}; '
+            'start from its weights alone with load_from'
+        )
+    for index, param in zip(ids, params):
+        moments = state['state'].get(index, {})
+        for name, value in moments.items():
+            # An FVE is (H, W, C); Adam's step is a scalar.
+            if not isinstance(value, Tensor) or value.dim() == 0:
+                continue
+            if value.shape == param.shape:
+                continue
+            if value.dim() != 3 or value.shape[2:] != param.shape[2:]:
+                raise CheckpointError(
+                    f'cannot resume: {name} of the optimizer has the shape '
+                    f'{tuple(value.shape)}, but the parameter '
+                    f'{tuple(param.shape)}; start from the weights alone '
+                    'with load_from'
+                )
+            resized = resize_freq_embed(value, tuple(param.shape[:2]), mode)
+            # Interpolation must not make a second moment negative.
+            positive = bool((value >= 0).all())
+            moments[name] = resized.clamp_min(0) if positive else resized

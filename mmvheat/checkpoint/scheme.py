@@ -2,8 +2,7 @@
 
 ``load_from``, ``--resume``, ``init_detector``, ``init_model`` and
 ``init_cfg`` all go through mmengine's ``CheckpointLoader``, whose readers of
-local files and of URLs are replaced here. Those of torch >= 2.6 refuse what
-mmengine itself saves, or run whatever code a downloaded file holds.
+local files and of URLs are replaced by these (see :mod:`mmvheat.compat`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from urllib.parse import urlparse
 
 import torch
 from mmengine.dist import barrier, get_local_rank
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from .arch import is_backbone_key
@@ -29,25 +27,42 @@ from .layout import (
 from .reader import CheckpointError, check_file, read_file
 
 
-def register_safe_loader() -> None:
-    """Make mmengine read local files and URLs by this package's reader."""
-    CheckpointLoader.register_scheme('', load_from_local, force=True)
-    CheckpointLoader.register_scheme(
-        ['http://', 'https://'], load_from_http, force=True
-    )
-
-
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Read a local file for mmengine, see :func:`to_mmengine_layout`."""
-    return to_mmengine_layout(read_file(filename, map_location or 'cpu'))
+    """Read a local file for mmengine.
+
+    A file that is not vHeat's and that torch reads with
+    ``weights_only=True`` is read by torch alone.
+
+    Args:
+        filename (str): The file.
+        map_location (Any): Where tensors go, see :func:`torch.load`.
+            Defaults to None.
+
+    Returns:
+        Any: The content, see :func:`to_mmengine_layout`.
+
+    Raises:
+        CheckpointError: If it is no checkpoint, damaged, or asks for a class
+            or function that weights do not need.
+    """
+    path = Path(filename).expanduser()
+    try:
+        content = torch.load(
+            path, map_location=map_location, weights_only=True
+        )
+    except Exception:  # say why, or read what mmengine saves
+        content = read_file(path, map_location or 'cpu')
+    else:
+        if is_vheat(content):
+            check_file(path)
+    return to_mmengine_layout(content)
 
 
 def load_from_http(
     filename: str, map_location: Any = None, model_dir: str | None = None
 ) -> Any:
     """Download a file once per machine and read it for mmengine."""
-    path = download(filename, model_dir)
-    return to_mmengine_layout(read_file(path, map_location or 'cpu'))
+    return load_from_local(str(download(filename, model_dir)), map_location)
 
 
 def load_content(source: str) -> Any:
@@ -55,6 +70,8 @@ def load_content(source: str) -> Any:
     if source.startswith(('http://', 'https://')):
         return read_file(download(source))
     if '://' in source:
+        from mmengine.runner.checkpoint import CheckpointLoader
+
         return CheckpointLoader.load_checkpoint(source, 'cpu')
     return read_file(source)
 
@@ -98,6 +115,14 @@ def _fetch(url: str, path: Path) -> None:
         raise CheckpointError(f'{error} (from {url})') from None
 
 
+def is_vheat(content: Any) -> bool:
+    """Tell whether the content of a file holds a vHeat backbone."""
+    return (
+        isinstance(content, dict)
+        and find_prefix(strip_wrappers(_get_weights(content))) is not None
+    )
+
+
 def to_mmengine_layout(content: Any) -> Any:
     """Give a vHeat file without mmengine's layout that layout.
 
@@ -112,23 +137,25 @@ def to_mmengine_layout(content: Any) -> Any:
         Any: ``dict(state_dict=..., meta=...)`` with the names of a whole
         model, or ``content`` itself.
     """
-    if not isinstance(content, dict):
+    if not is_vheat(content):
         return content
-    for key in ('state_dict', *WEIGHTS, *AVERAGED_WEIGHTS):
-        if isinstance(content.get(key), dict):
-            weights = content[key]
-            break
-    else:
-        weights = content
+    weights = _get_weights(content)
     state_dict = strip_wrappers(weights)
     prefix = find_prefix(state_dict)
-    if prefix is None or (prefix and weights is content.get('state_dict')):
+    if prefix and weights is content.get('state_dict'):
         return content
     meta = content.get('meta')
     return dict(
         state_dict=state_dict if prefix else _prefix_keys(state_dict),
         meta=meta if isinstance(meta, dict) else {},
     )
+
+
+def _get_weights(content: dict) -> dict:
+    for key in ('state_dict', *WEIGHTS, *AVERAGED_WEIGHTS):
+        if isinstance(content.get(key), dict):
+            return content[key]
+    return content
 
 
 def _prefix_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

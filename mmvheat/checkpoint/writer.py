@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
 
@@ -73,14 +73,37 @@ def write_checkpoint(
     """
     # A view would drag the whole storage behind it into the file.
     tensors = {k: v.detach().cpu().clone() for k, v in state_dict.items()}
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # torch tells a full disk in words of its own
     torch.save({key: tensors, 'meta': dict(meta)}, buffer)
     try:
-        _replace(Path(target), buffer.getbuffer())
+        with replace_file(target) as partial:
+            partial.write_bytes(buffer.getbuffer())
     except OSError as error:
         raise CheckpointError(
             f'cannot write {target}: {error.strerror or error}'
         ) from None
+
+
+@contextmanager
+def replace_file(target: PathLike) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Args:
+        target (str | os.PathLike): The file to make or replace.
+
+    Yields:
+        Path: The file to write instead, beside the target; it gets the
+        target's name when the block ends without an exception.
+    """
+    partial = Path(f'{target}.partial')
+    try:
+        yield partial
+        with open(partial, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def hash_file(path: PathLike) -> str:
@@ -90,21 +113,3 @@ def hash_file(path: PathLike) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _replace(target: Path, data: bytes | memoryview) -> None:
-    handle, temporary = tempfile.mkstemp(
-        dir=target.parent, prefix=f'.{target.name}.', suffix='.tmp'
-    )
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -1,9 +1,12 @@
-"""Training and testing: configs made ready, checks, hooks, runners.
+"""Training and testing: configs made ready, checks, hooks.
 
-Importing it registers what a config can name: hooks, an optimizer wrapper
-and its constructor, a test-time augmentation, a strategy for sharded training
-and a file backend.
+Configs import it by ``custom_imports``. It registers what they can name:
+hooks, an optimizer wrapper and its constructor, a test-time augmentation, a
+strategy for sharded training and a file backend; and it makes the changes to
+other libraries that :mod:`mmvheat.compat` lists.
 """
+
+from mmvheat.compat import make_changes
 
 from . import hooks
 from .atomic_backend import AtomicBackend
@@ -14,6 +17,8 @@ from .layer_decay_optim_wrapper_constructor import (
     LayerDecayOptimWrapperConstructor,
 )
 from .sharding import ShardedStrategy, shard_vheat
+
+make_changes('checkpoints', 'hooks')
 
 __all__ = [
     'AtomicBackend',

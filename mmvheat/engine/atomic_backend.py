@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import os.path as osp
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
+
+from mmvheat.checkpoint.writer import replace_file
 
 from .errors import UserError
 
@@ -16,7 +18,7 @@ class AtomicBackend(LocalBackend):
     """Local files, written whole or not at all.
 
     ``put`` writes beside the target and renames; ``remove`` is put off until
-    the next ``put`` succeeded. A checkpoint hook that removes the oldest
+    the next ``put`` or ``remove``. A checkpoint hook that removes the oldest
     checkpoint before it writes the new one thus never has fewer complete
     checkpoints than it was told to keep.
     """
@@ -34,46 +36,41 @@ class AtomicBackend(LocalBackend):
         Raises:
             UserError: The disk is full or not writable; no file changed.
         """
-        with self.replace(filepath) as partial, open(partial, 'wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
+        with self.replace(filepath) as partial:
+            partial.write_bytes(obj)
 
     @classmethod
     @contextmanager
-    def replace(cls, filepath: str) -> Iterator[str]:
-        """Write a file whole or not at all.
-
-        Args:
-            filepath (str): The file to make or replace.
-
-        Yields:
-            str: The file to write instead, which becomes ``filepath``.
+    def replace(cls, filepath: str) -> Iterator[Path]:
+        """Write a file by a tool of its own, see :func:`replace_file`.
 
         Raises:
             UserError: The disk is full or not writable; no file changed.
         """
-        partial = f'{filepath}.partial'
         try:
-            os.makedirs(osp.dirname(filepath) or '.', exist_ok=True)
-            yield partial
-            os.replace(partial, filepath)
+            Path(filepath).parent.mkdir(parents=True, exist_ok=True)
+            with replace_file(filepath) as partial:
+                yield partial
         except OSError as error:
-            if osp.lexists(partial):
-                os.remove(partial)
             raise UserError(
                 f'Could not save {filepath}: {error.strerror}; earlier '
                 'checkpoints are intact, make room and continue with '
                 '--resume.'
             ) from error
-        while cls._outdated:
-            path = cls._outdated.pop()
-            if path != filepath and osp.isfile(path):
-                os.remove(path)
+        cls._remove_outdated(filepath)
 
     def remove(self, filepath: str) -> None:
         """Remove ``filepath`` once the next file is written."""
+        # What was put off before has seen its next file.
+        self._remove_outdated(filepath)
         self._outdated.append(str(filepath))
+
+    @classmethod
+    def _remove_outdated(cls, kept: str) -> None:
+        while cls._outdated:
+            path = cls._outdated.pop()
+            if path != str(kept) and os.path.isfile(path):
+                os.remove(path)
 
 
 register_backend('atomic', AtomicBackend, force=True)

@@ -89,6 +89,21 @@ def _check_exists(path: str | None, what: str) -> None:
         )
 
 
+def _check_end(path: str) -> None:
+    """Check that a JSON file has its end, without reading the rest."""
+    if not path.endswith('.json') or '://' in path:
+        return
+    with open(path, 'rb') as file:
+        file.seek(max(0, osp.getsize(path) - 64))
+        end = file.read().rstrip()
+    if not end.endswith((b'}', b']')):
+        raise UserError(
+            f'The annotations {path} are truncated (they end in '
+            f'{end[-12:].decode(errors="replace")!r}); copy or download them '
+            'again.'
+        )
+
+
 def _dataset_configs(dataset: dict) -> Iterator[dict]:
     """Yield the configs of all data sets inside wrappers."""
     if 'dataset' in dataset:
@@ -115,9 +130,9 @@ def _check_dataset_paths(dataset: dict, where: str) -> None:
     root = dataset.get('data_root') or ''
     _check_exists(root, f'data_root of {where}')
     if dataset.get('ann_file'):
-        _check_exists(
-            osp.join(root, dataset['ann_file']), f'ann_file of {where}'
-        )
+        path = osp.join(root, dataset['ann_file'])
+        _check_exists(path, f'ann_file of {where}')
+        _check_end(path)
     prefix = dataset.get('data_prefix') or {}
     prefixes = prefix.items() if isinstance(prefix, dict) else [('', prefix)]
     for name, folder in prefixes:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config.utils import ConfigParsingError
 
 from .errors import UserError
 
@@ -35,9 +36,9 @@ _DETECTION_KEYS = (
     'scale_factor',
 )
 _TRACKERS = dict(
-    tensorboard=('TensorboardVisBackend', 'tensorboard'),
-    wandb=('WandbVisBackend', 'wandb'),
-    mlflow=('MLflowVisBackend', 'mlflow'),
+    tensorboard='TensorboardVisBackend',
+    wandb='WandbVisBackend',
+    mlflow='MLflowVisBackend',
 )
 
 
@@ -91,7 +92,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         )
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:
+    except (FileNotFoundError, ConfigParsingError) as error:
         reason = ' '.join(str(error).split())
         raise UserError(
             f'The config {path} could not be read: '
@@ -164,20 +165,38 @@ def enable_amp(cfg: Config, dtype: str) -> None:
         dtype (str): ``'bf16'`` (GPU or CPU) or ``'fp16'`` with a dynamic
             loss scale (GPU only).
     """
+    _check_dtype(dtype)
     wrapper = cfg.optim_wrapper
     if dtype == 'bf16':
         wrapper.type = 'BFloat16OptimWrapper'
         wrapper.pop('loss_scale', None)
         wrapper.pop('dtype', None)
-        return
-    if not torch.cuda.is_available():
+    else:
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.dtype = 'float16'
+        wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_test_amp(cfg: Config, dtype: str) -> None:
+    """Test in mixed precision.
+
+    Args:
+        cfg (Config): The config to change.
+        dtype (str): ``'bf16'`` (GPU or CPU) or ``'fp16'`` (GPU only).
+    """
+    _check_dtype(dtype)
+    cfg.test_cfg.fp16 = True  # so mmengine calls autocast of any dtype
+    torch.set_autocast_dtype(
+        'cuda', torch.bfloat16 if dtype == 'bf16' else torch.float16
+    )
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype == 'fp16' and not torch.cuda.is_available():
         raise UserError(
             '--amp fp16 needs a GPU and none is visible; use --amp bf16, '
             'which also runs on CPU.'
         )
-    wrapper.type = 'AmpOptimWrapper'
-    wrapper.dtype = 'float16'
-    wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
@@ -244,32 +263,48 @@ def _predicts_masks(model: ConfigDict) -> bool:
     return any(head.get('mask_head') for head in heads)
 
 
-def add_trackers(cfg: Config, names: Sequence[str] = ()) -> None:
-    """Log scalars to TensorBoard (when installed) and to ``names``.
+def add_trackers(cfg: Config, names: Sequence[str]) -> None:
+    """Log scalars to ``names`` as well.
 
     Args:
         cfg (Config): The config to change.
         names (Sequence[str]): Of ``tensorboard``, ``wandb``, ``mlflow``.
 
     Raises:
-        UserError: A tracker was asked for that is not installed.
+        UserError: A tracker is not installed.
     """
     for name in names:
-        if importlib.util.find_spec(_TRACKERS[name][1]) is None:
+        if importlib.util.find_spec(name) is None:
             raise UserError(
-                f'--track {name} needs the package {_TRACKERS[name][1]}; '
-                f'run pip install {_TRACKERS[name][1]}.'
+                f'--track {name} needs the package {name}; run pip install '
+                f'{name}.'
             )
-    wanted = list(names)
-    if importlib.util.find_spec('tensorboard') and 'tensorboard' not in wanted:
-        wanted.insert(0, 'tensorboard')
-    if not cfg.get('visualizer'):
-        cfg.visualizer = ConfigDict(type='Visualizer')
-    backends = cfg.visualizer.get('vis_backends')
-    if not backends:
-        backends = [ConfigDict(type='LocalVisBackend')]
-    present = {backend.type for backend in backends}
-    added = [_TRACKERS[name][0] for name in wanted]
-    cfg.visualizer.vis_backends = list(backends) + [
-        ConfigDict(type=kind) for kind in added if kind not in present
-    ]
+        visualizer = cfg.setdefault('visualizer', dict(type='Visualizer'))
+        backends = visualizer.setdefault(
+            'vis_backends', [dict(type='LocalVisBackend')]
+        )
+        if _TRACKERS[name] not in {backend.type for backend in backends}:
+            backends.append(ConfigDict(type=_TRACKERS[name]))
+
+
+def enable_painting(cfg: Config, folder: str) -> None:
+    """Paint the images of a test by the hook of the config's library.
+
+    Args:
+        cfg (Config): The config to change.
+        folder (str): The folder to fill.
+    """
+    folder = osp.abspath(folder)
+    options = dict(
+        mmdet=dict(
+            type='DetVisualizationHook', draw=True, test_out_dir=folder
+        ),
+        mmseg=dict(type='SegVisualizationHook', draw=True, interval=1),
+        mmpretrain=dict(
+            type='VisualizationHook', enable=True, interval=1, out_dir=folder
+        ),
+    )
+    cfg.setdefault('default_hooks', {})
+    cfg.default_hooks.visualization = options[cfg.default_scope]
+    if cfg.default_scope == 'mmseg':  # its visualizer chooses the folder
+        cfg.visualizer.save_dir = folder

@@ -5,11 +5,16 @@ from __future__ import annotations
 import datetime
 import os
 import subprocess
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import broadcast_object_list, init_dist, is_main_process
 from mmengine.logging import print_log
+
+from mmvheat.checkpoint import CheckpointError, find_complete_checkpoint
+from mmvheat.checkpoint.reader import mark_checked
 
 _RANK_VARIABLES = dict(
     slurm=dict(
@@ -27,11 +32,10 @@ _SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
 
 def prepare_environment(cfg: Config, launcher: str) -> None:
-    """Fit ``cfg`` to the devices before its runner is built.
+    """Connect the processes and fit ``cfg`` to their devices.
 
-    A distributed run on CPU differs from what the runner expects in three
-    ways: the process group must be gloo and exist before the runner, DDP
-    takes no device ids, and SyncBN has no CPU kernel.
+    On CPU the process group must be gloo, DDP takes no device ids, and
+    SyncBN has no kernel.
 
     Args:
         cfg (Config): The config to change.
@@ -40,18 +44,20 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if launcher == 'none':
         return
-    gather_over_the_network(cfg)
     if launcher == 'slurm' and 'MASTER_PORT' not in os.environ:
         # Jobs that share a machine must not share a port.
         job = int(os.environ.get('SLURM_JOB_ID', 0))
         os.environ['MASTER_PORT'] = str(20_000 + job % 10_000)
+    strategy = cfg.get('strategy', {}).get('type')
+    if strategy in ('DeepSpeedStrategy', 'ColossalAIStrategy'):
+        return  # they connect the processes in their own way
+    options = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
     if torch.cuda.is_available():
+        init_dist(launcher, **{'backend': 'nccl', **options})
         return
     _rename_ranks(launcher)
-    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
-    dist.init_process_group(
-        'gloo', timeout=datetime.timedelta(seconds=timeout)
-    )
+    timeout = datetime.timedelta(seconds=options.get('timeout', 1800))
+    dist.init_process_group('gloo', timeout=timeout)
     wrapper = cfg.get('model_wrapper_cfg') or ConfigDict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
@@ -61,7 +67,7 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
     cfg.model_wrapper_cfg = wrapper
     cfg.pop('sync_bn', None)
     replaced = replace_sync_bn(cfg.model)
-    if replaced and dist.get_rank() == 0:
+    if replaced and is_main_process():
         print_log(
             f'SyncBN needs CUDA: {replaced} norm settings of the model are '
             'BN in this CPU run.',
@@ -80,24 +86,6 @@ def _rename_ranks(launcher: str) -> None:
         )
         os.environ['MASTER_ADDR'] = hosts.split()[0]
     os.environ.setdefault('MASTER_PORT', '29500')
-
-
-def gather_over_the_network(cfg: Config) -> None:
-    """Let the ranks exchange test results without a common folder.
-
-    By default they go through files below the working directory, which must
-    then be writable and the same for every machine.
-
-    Args:
-        cfg (Config): The config to change.
-    """
-    for split in ('val', 'test'):
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        if isinstance(evaluators, dict):
-            evaluators = [evaluators]
-        for evaluator in evaluators:
-            # 'gpu' names the collective, which gloo does on CPU.
-            evaluator.setdefault('collect_device', 'gpu')
 
 
 def replace_sync_bn(node: dict | list) -> int:
@@ -121,3 +109,43 @@ def replace_sync_bn(node: dict | list) -> int:
         if isinstance(child, (dict, list, tuple)):
             replaced += replace_sync_bn(child)
     return replaced
+
+
+def choose_start(cfg: Config, resume: str | None) -> None:
+    """Decide on the main process which checkpoint all start from.
+
+    Args:
+        cfg (Config): The config to change.
+        resume (str, optional): A checkpoint, ``'auto'`` for the newest
+            complete one of the work dir, or None to follow ``cfg.resume``.
+
+    Raises:
+        CheckpointError: All checkpoints of the work dir are damaged.
+    """
+    if resume is None and not cfg.get('resume'):
+        return
+    cfg.resume = True
+    if resume not in (None, 'auto'):
+        cfg.load_from = resume
+        return
+    if resume is None and cfg.get('load_from'):
+        return
+    answer = [None]
+    if is_main_process():
+        try:
+            answer = [find_complete_checkpoint(cfg.work_dir)]
+        except CheckpointError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    (cfg.load_from,) = answer
+    if isinstance(answer[0], CheckpointError):
+        raise answer[0]
+    if cfg.load_from is not None:
+        mark_checked(Path(cfg.load_from))
+        return
+    cfg.resume = False
+    print_log(
+        f'--resume found no checkpoint in {cfg.work_dir}; the run starts '
+        'from the beginning.',
+        logger='current',
+    )

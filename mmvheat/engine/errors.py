@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 
 import torch.distributed as dist
@@ -16,6 +17,7 @@ from mmengine.logging import MMLogger
 from mmvheat.checkpoint import CheckpointError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CONFIG_FAULTS = ('mmengine/registry/', 'torch/optim/')
 
 
 class UserError(Exception):
@@ -29,18 +31,6 @@ def is_local_main() -> bool:
     """Whether this process speaks for its machine (local rank 0)."""
     rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
     return int(rank) == 0
-
-
-def _report(message: str) -> None:
-    """Write ``message`` to stderr and to the log file of the run, if any."""
-    print(f'error: {message}', file=sys.stderr, flush=True)
-    logger = MMLogger.get_current_instance()
-    record = logger.makeRecord(
-        logger.name, logging.ERROR, __file__, 0, message, (), None
-    )
-    for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -77,6 +67,18 @@ def run_main(main: Callable[[], None]) -> None:
         sys.exit(1)
 
 
+def _report(message: str) -> None:
+    """Write ``message`` to stderr and to the log file of the run, if any."""
+    print(f'error: {message}', file=sys.stderr, flush=True)
+    logger = MMLogger.get_current_instance()
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, __file__, 0, message, (), None
+    )
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
 def _exit_at_once() -> None:
     """End a rank that is done without the destructors of its libraries.
 
@@ -102,4 +104,15 @@ def _explain(error: Exception) -> str | None:
             'written); saved checkpoints are intact, make room and continue '
             'with --resume.'
         )
+    frames = traceback.extract_tb(error.__traceback__)
+    if any(frame.name == '_serialize_data' for frame in frames):
+        return (
+            'No usable image is left of a data set; check its images, its '
+            'annotations and filter_cfg.'
+        )
+    # A registry or an optimizer itself objects, not what it has built.
+    place = frames[-1].filename.replace(os.sep, '/')
+    if any(part in place for part in _CONFIG_FAULTS):
+        reason = ' '.join(str(error).split())
+        return f'The config does not build: {type(error).__name__}: {reason}'
     return None

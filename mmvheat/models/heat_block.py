@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from mmvheat.fast import accelerated
 from mmvheat.ops import conduct_heat
 
-from .layers import ChannelsLastConv2d, LayerNorm
+from .layers import ChannelsLastConv2d, DropPath, LayerNorm
 
 
 class HeatBlock(nn.Module):

@@ -26,6 +26,26 @@ class LayerNorm(nn.LayerNorm):
         return super().forward(x)
 
 
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv:1603.09382): skip a branch of random images.
+
+    Args:
+        drop_prob (float): Probability to skip, in [0, 1).
+    """
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero random images of (B, ...) in training, scale the others."""
+        if not self.training:
+            return x
+        shape = (len(x),) + (1,) * (x.dim() - 1)
+        kept = torch.rand(shape, device=x.device) >= self.drop_prob
+        return x * kept / (1 - self.drop_prob)
+
+
 class ChannelsLastConv2d(nn.Conv2d):
     """2-D convolution with the arguments and parameters of ``nn.Conv2d``."""
 

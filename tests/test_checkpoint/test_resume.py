@@ -11,10 +11,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from mmvheat.checkpoint import CheckpointError, find_complete_checkpoint
-from mmvheat.checkpoint.resume_hook import _restart_workers
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,40 +88,9 @@ def test_iterations_and_an_interrupted_state(tmp_path):
     assert find(tmp_path) == 'iter_900.pth'
 
 
-class Noise(Dataset):
-    """One random number of the worker per item."""
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        return np.random.rand()
-
-
-def draw_epoch(loader, epoch):
-    _restart_workers(loader, epoch)
-    return torch.cat(list(loader)).tolist()
-
-
-def test_data_workers_start_each_epoch_alike_in_any_process():
-    def make():
-        return DataLoader(
-            Noise(),
-            batch_size=2,
-            num_workers=1,
-            persistent_workers=True,
-            worker_init_fn=lambda worker: torch.manual_seed(worker),
-        )
-
-    loader = make()
-    first, second = draw_epoch(loader, 0), draw_epoch(loader, 1)
-    assert first != second
-    assert draw_epoch(make(), 1) == second
-
-
 CONFIG = """
-_base_ = ['mmpretrain::_base_/default_runtime.py']
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
+_base_ = ['mmpretrain::_base_/default_runtime.py',
+          'mmvheat::_base_/runtime.py']
 train_dataloader = dict(
     batch_size=8, num_workers=1, persistent_workers=True,
     dataset=dict(type='CustomDataset', data_root={data!r}, pipeline=[
@@ -144,7 +111,7 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3))
 param_scheduler = dict(type='MultiStepLR', milestones=[2])
 train_cfg = dict(by_epoch=True, max_epochs=4)
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
+default_hooks = dict(_base_.vheat_hooks, logger=dict(interval=1))
 randomness = dict(seed=0)
 """
 

@@ -14,11 +14,11 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from torch import nn
 
+import mmvheat.engine  # noqa: F401
 from mmvheat.checkpoint import (
     CheckpointError,
     adapt_optimizer_state,
     convert_to_downstream,
-    register_safe_loader,
     to_mmpretrain,
 )
 
@@ -29,14 +29,6 @@ BACKBONE = dict(
         embed_dims=8, depths=[1, 1, 2, 1], post_norm=True, layer_scale=1e-5
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def safe_loader(monkeypatch):
-    monkeypatch.setattr(
-        CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes)
-    )
-    register_safe_loader()
 
 
 def build(scope, cfg):

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config, ConfigDict
 
-from mmvheat.engine.environment import (
-    gather_over_the_network,
-    prepare_environment,
-    replace_sync_bn,
-)
+from mmvheat.engine.environment import prepare_environment, replace_sync_bn
 
 
 def test_every_sync_bn_is_replaced_and_nothing_else() -> None:
@@ -33,21 +29,3 @@ def test_single_process_keeps_its_config() -> None:
     prepare_environment(cfg, 'none')
     # The runner itself reverts SyncBN of a single process.
     assert cfg.to_dict() == dict(settings, launcher='none')
-
-
-def test_every_evaluator_gathers_over_the_network() -> None:
-    cfg = Config(
-        dict(
-            val_evaluator=dict(type='A'),
-            test_evaluator=[dict(type='B'), dict(type='C')],
-        )
-    )
-    gather_over_the_network(cfg)
-    evaluators = [cfg.val_evaluator, *cfg.test_evaluator]
-    assert [e.collect_device for e in evaluators] == ['gpu'] * 3
-
-
-def test_choice_of_the_config_is_kept() -> None:
-    cfg = Config(dict(val_evaluator=dict(type='A', collect_device='cpu')))
-    gather_over_the_network(cfg)
-    assert cfg.val_evaluator.collect_device == 'cpu'

@@ -1,40 +1,28 @@
-"""The summary names the image sizes of any pipeline."""
+"""The summary counts every parameter once."""
 
 from __future__ import annotations
 
 import pytest
-from mmengine.config import Config
+from torch import nn
 
-from mmvheat.engine.hooks.run_summary_hook import _image_size
+from mmvheat.engine.hooks import run_summary_hook
 
-MANY = [(480, 1333), (640, 1333), (800, 1333)]
+
+class Shard(nn.Module):
+    """Half of a model, named as FSDP names it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fsdp_wrapped_module = nn.Linear(2, 2)
 
 
 @pytest.mark.parametrize(
-    ('pipeline', 'expected'),
-    [
-        ([dict(type='PackInputs')], 'as in the files'),
-        ([dict(type='Resize', scale=(64, 32))], 'Resize (64, 32)'),
-        (
-            [
-                dict(
-                    type='RandomChoice',
-                    transforms=[
-                        [dict(type='RandomChoiceResize', scales=MANY)],
-                        [
-                            dict(type='RandomCrop', crop_size=(384, 600)),
-                            dict(type='RandomChoiceResize', scales=MANY),
-                        ],
-                    ],
-                )
-            ],
-            'RandomChoiceResize (480, 1333) to (800, 1333), '
-            'RandomCrop (384, 600)',
-        ),
-    ],
+    ('model', 'expected'),
+    [(nn.Linear(2, 2), [6, 6, 24]), (Shard(), [12, 12, 48])],
 )
-def test_image_size(pipeline, expected) -> None:
-    dataset = dict(type='Any', pipeline=pipeline)
-    for wrapped in (dataset, dict(type='RepeatDataset', dataset=dataset)):
-        cfg = Config(dict(train_dataloader=dict(dataset=wrapped)))
-        assert _image_size(cfg) == expected
+def test_shards_are_added_and_replicas_are_not(
+    model, expected, monkeypatch
+) -> None:
+    # As if there were two processes.
+    monkeypatch.setattr(run_summary_hook, 'all_reduce', lambda x: x.mul_(2))
+    assert run_summary_hook._count_parameters(model) == expected

@@ -11,6 +11,7 @@ MAY_IMPORT = {
     'fast': {'ops'},
     'models': {'ops', 'fast'},
     'checkpoint': {'ops', 'models'},
+    'engine': {'ops', 'models', 'checkpoint', 'compat'},
     'datasets': set(),
     'visualization': set(),
 }

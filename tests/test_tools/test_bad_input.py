@@ -28,12 +28,12 @@ TRAIN = 'train_dataloader.dataset'
             ['model.roi_head.bbox_head.num_classes=80'],
             ['num_classes=80', '3 classes (box, disc, stripe)'],
         ),
-        ([f'{TRAIN}.split=train'], ['could not be built', "'split'"]),
+        ([f'{TRAIN}.split=train'], ['does not build', "'split'"]),
         (['model.backbone.type=vHaet'], ['vHaet is not in']),
         (['model.backbone.drop_pth=0'], ["'drop_pth'"]),
         (['default_scope=torch'], ["default_scope='torch'", 'mmseg']),
-        (['optim_wrapper.optimizer.lr=-1'], ['optim_wrapper', 'rate: -1']),
-        (['optim_wrapper.optimizer.typ=SGD'], ['optim_wrapper', "'typ'"]),
+        (['optim_wrapper.optimizer.lr=-1'], ['does not build', 'rate: -1']),
+        (['optim_wrapper.optimizer.typ=SGD'], ['does not build', "'typ'"]),
         (['model.foo.bar.0=1'], ['foo']),
     ],
 )
@@ -89,7 +89,7 @@ def test_classes_that_disagree_with_the_labels(
         ('drop all masks', ['16 of 16 objects', "no 'segmentation'"]),
         ('empty all masks', ['16 of 16 objects', "no 'segmentation'"]),
         ('rename classes', ['has the categories shape-box', 'lacks box']),
-        ('truncate', ['could not be built', 'JSONDecodeError']),
+        ('truncate', ['annotations.json are truncated', 'again']),
         ('drop images', ['No usable image']),
         ('move images', ['moved/000.jpg', 'does not exist']),
     ],
@@ -165,3 +165,30 @@ def test_config_that_cannot_be_read(run_tool, tmp_path) -> None:
     job = run_tool('train.py', config)
     assert str(config) in job.error
     assert 'nothing.py' in job.error
+
+
+USERS_CODE = """
+from mmengine.registry import DATASETS
+from mmdet.datasets import CocoDataset
+
+@DATASETS.register_module()
+class MyDataset(CocoDataset):
+    def {method}(self, *args, **kwargs):
+        return dict(a=1)['my_key']
+"""
+
+
+@pytest.mark.parametrize('method', ['__init__', 'prepare_data'])
+def test_bug_of_the_user_keeps_its_traceback(
+    run_tool, configs, method
+) -> None:
+    job = run_tool(
+        'train.py',
+        configs / 'mask_rcnn.py',
+        *('--cfg-options', f'{TRAIN}.type=MyDataset'),
+        patch=USERS_CODE.format(method=method),
+    )
+    assert job.exit_code == 1
+    assert 'Traceback' in job.output
+    assert "return dict(a=1)['my_key']" in job.output
+    assert "KeyError: 'my_key'" in job.output

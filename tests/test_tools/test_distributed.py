@@ -136,11 +136,12 @@ def test_loss_that_is_no_number_on_one_rank_spoils_no_checkpoint(
         '--cfg-options',
         'default_hooks.checkpoint.by_epoch=False',
         'default_hooks.checkpoint.interval=1',
+        'default_hooks.finite_loss.interval=1',
         patch=SPOIL_RANK_1,
         exit_code=1,
     )
-    assert 'hold NaN or infinity' in first.error
-    assert 'loss is not finite at iteration 1 ' in second.error
+    assert 'are not finite and not saved at iteration 1 ' in first.error
+    assert 'The loss is not finite (loss=nan) at' in second.error
     assert not list(first.work_dir.glob('*.pth*'))
 
 
@@ -220,8 +221,14 @@ def test_sigterm_to_one_rank_saves_and_resumes_all(
 ) -> None:
     arguments = ['train.py', configs / f'{name}.py']
     whole, _ = run_ranks(*arguments)
-    jobs = run_ranks(*arguments, patch=SIGTERM_TO_RANK_1, exit_code=143)
+    jobs = run_ranks(
+        *arguments,
+        *('--cfg-options', 'default_hooks.save_on_signal.interval=3'),
+        patch=SIGTERM_TO_RANK_1,
+        exit_code=143,
+    )
     assert 'Stopped by SIGTERM at iteration 3' in jobs[0].output
+    assert 'destroy_process_group' not in jobs[0].output
     resumed, _ = run_ranks(*arguments, '--resume', work_dir=jobs[0].work_dir)
     assert 'interrupted.pth at iteration 3' in resumed.output
     expected = whole.weights('epoch_2.pth')
@@ -246,3 +253,40 @@ def test_full_disk_leaves_the_older_checkpoint_of_sharded_training(
     assert sorted(p.name for p in work_dir.glob('epoch*')) == ['epoch_1.pth']
     run_ranks(*arguments[:2], '--resume', *arguments[2:], work_dir=work_dir)
     assert sorted(p.name for p in work_dir.glob('epoch*')) == ['epoch_2.pth']
+
+
+RECORD_NOISE = """
+import torch
+from mmengine.hooks import IterTimerHook
+
+def record(self, runner, *args, **kwargs):
+    with open('noise.txt', 'a') as file:
+        file.write(f'{torch.rand(()).item()}\\n')
+
+IterTimerHook.after_train_iter = record
+"""
+
+
+def test_processes_drop_different_paths(run_ranks, configs) -> None:
+    jobs = run_ranks('train.py', configs / 'classifier.py', patch=RECORD_NOISE)
+    first, second = (
+        (job.log.parent / 'noise.txt').read_text().split() for job in jobs
+    )
+    assert len(first) == len(second) == 4
+    assert len({*first, *second}) == 8
+
+
+def test_results_are_gathered_without_a_common_folder(
+    run_tool, run_ranks, trained, configs
+) -> None:
+    checkpoint = trained('upernet').work_dir / 'iter_6.pth'
+    arguments = ['test.py', configs / 'upernet.py', checkpoint]
+    hook = 'mmvheat.engine.hooks.gather_results_hook'
+    patch = f'import {hook} as hook\nhook._is_shared = lambda folder: False'
+    one = run_tool(*arguments)
+    two = run_ranks(*arguments, patch=patch)[0]
+    metrics = [
+        (job.work_dir / 'metrics.json').read_text().split('"metrics"')[1]
+        for job in (one, two)
+    ]
+    assert metrics[0] == metrics[1]

@@ -19,9 +19,50 @@ IterTimerHook.before_train_iter = send
 """
 
 
+NOISE = """
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+
+load = LoadImageFromFile.transform
+
+def add_noise(self, results):
+    results = load(self, results)
+    noise = np.random.randint(0, 9, results['img'].shape, np.uint8)
+    results['img'] = np.minimum(results['img'], 240) + noise
+    return results
+
+LoadImageFromFile.transform = add_noise
+"""
+
+
 def _weights_differ(first: dict, second: dict) -> float:
     assert first.keys() == second.keys()
     return max(float((first[k] - second[k]).abs().max()) for k in first)
+
+
+@pytest.fixture(scope='module')
+def noisy(run_tool, configs):
+    """Train with random transforms and stochastic depth, once a config."""
+    jobs = {}
+
+    def train(name, *options, work_dir=None, patch=''):
+        resume = ['--resume'] if work_dir else []
+        return run_tool(
+            'train.py',
+            *(configs / f'{name}.py', *resume, '--cfg-options', *options),
+            'model.backbone.drop_path_rate=0.5',
+            work_dir=work_dir,
+            patch=NOISE + patch,
+        )
+
+    def whole(name):
+        if name not in jobs:
+            jobs[name] = train(name)
+            assert jobs[name].exit_code == 0, jobs[name].output
+        return jobs[name]
+
+    train.whole = whole
+    return train
 
 
 @pytest.mark.parametrize(
@@ -35,24 +76,23 @@ def _weights_differ(first: dict, second: dict) -> float:
     ],
 )
 def test_run_resumed_after_sigterm_equals_an_uninterrupted_one(
-    run_tool, trained, configs, name, iteration, last, workers
+    noisy, trained, name, iteration, last, workers
 ) -> None:
-    loader = f'train_dataloader.num_workers={workers}'
-    persistent = f'train_dataloader.persistent_workers={workers > 0}'
-    arguments = [configs / f'{name}.py', '--cfg-options', loader, persistent]
-    job = run_tool(
-        'train.py',
-        *arguments,
-        patch=SIGTERM_IN_ITERATION.format(iteration=iteration),
-    )
+    options = [
+        f'train_dataloader.num_workers={workers}',
+        f'train_dataloader.persistent_workers={workers > 0}',
+    ]
+    signal = SIGTERM_IN_ITERATION.format(iteration=iteration)
+    job = noisy(name, *options, patch=signal)
     assert job.exit_code == 143, job.output
     assert f'Stopped by SIGTERM at iteration {iteration}' in job.output
     assert not (job.work_dir / last).exists()
 
-    job = run_tool('train.py', *arguments, '--resume', work_dir=job.work_dir)
+    job = noisy(name, *options, work_dir=job.work_dir)
     assert job.exit_code == 0, job.output
-    expected = trained(name).weights(last)
+    expected = noisy.whole(name).weights(last)
     assert _weights_differ(job.weights(last), expected) == 0
+    assert _weights_differ(expected, trained(name).weights(last)) > 0
 
 
 SIGTERM_IN_VALIDATION = """
@@ -189,13 +229,33 @@ def test_unreadable_image_is_named(
     assert ('(train)' in job.output) == bad.endswith('.jpg')
 
 
-def test_loss_that_is_no_number_stops_the_run(run_tool, configs) -> None:
+@pytest.mark.parametrize(
+    ('interval', 'expected'),
+    [(2, 'The loss is not finite'), (50, 'not finite and not saved')],
+)
+def test_loss_that_is_no_number_stops_the_run(
+    run_tool, configs, interval, expected
+) -> None:
     job = run_tool(
         'train.py',
         configs / 'classifier.py',
         '--cfg-options',
         'optim_wrapper.optimizer.lr=1e30',
+        f'default_hooks.finite_loss.interval={interval}',
     )
-    assert 'not finite at iteration' in job.error
+    assert expected in job.error
+    assert 'at iteration' in job.error
     assert 'lr 1e+30' in job.error
     assert not list(job.work_dir.glob('*.pth'))
+
+
+def test_hook_is_switched_off_by_its_name(run_tool, configs) -> None:
+    job = run_tool(
+        'train.py',
+        configs / 'classifier.py',
+        *('--cfg-options', 'default_hooks.run_summary=None'),
+        'default_hooks.learning_curves=None',
+    )
+    assert job.exit_code == 0, job.output
+    assert 'Run summary' not in job.output
+    assert not (job.work_dir / 'learning_curves.png').exists()

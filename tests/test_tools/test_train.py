@@ -16,7 +16,6 @@ def test_every_task_leaves_checkpoint_config_and_scalars(
 ) -> None:
     job = trained(name)
     assert list(job.work_dir.glob('*_*.pth'))
-    assert list(job.work_dir.glob('*/vis_data/events.out.tfevents.*'))
     assert (job.work_dir / f'{name}.py').is_file()
     assert len(job.scalars('loss')) > 2
     curves = cv2.imread(str(job.work_dir / 'learning_curves.png'))
@@ -35,10 +34,8 @@ def test_summary_comes_before_the_first_iteration(trained) -> None:
         'mask_rcnn.py',
         'MaskRCNN, backbone vHeat',
         'CPU, 1 process',
-        # weights, gradients and two moments of four bytes each
-        f'{count * 16 / 2**20:.1f} MiB for weights, gradients, AdamW',
-        f'{count / 1e6:.2f} M',
-        'Resize (64, 64)',
+        f'{count / 1e6:.2f} M, {count / 1e6:.2f} M trained, '
+        f'{count * 4 / 2**20:.1f} MiB',
         '2 = 1 x 2',
         '0.001 (AdamW); --auto-scale-lr would set 0.000125',
         'from scratch',
@@ -105,13 +102,11 @@ for name in ('wandb', 'mlflow'):
 
 
 @pytest.mark.parametrize('tracker', ['wandb', 'mlflow'])
-def test_one_option_logs_to_a_tracker_besides_tensorboard(
-    run_tool, configs, tracker
-) -> None:
+def test_one_option_logs_to_trackers(run_tool, configs, tracker) -> None:
     job = run_tool(
         'train.py',
         configs / 'classifier.py',
-        *('--track', tracker),
+        *('--track', tracker, 'tensorboard'),
         patch=TRACKER,
     )
     assert job.exit_code == 0, job.output

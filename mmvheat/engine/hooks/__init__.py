@@ -1,19 +1,21 @@
 """Hooks that make runs dependable and visible."""
 
+from .check_data_hook import CheckDataHook
+from .exact_resume_hook import ExactResumeHook
 from .finite_loss_hook import FiniteLossHook
 from .float32_ops_hook import Float32OpsHook
+from .gather_results_hook import GatherResultsHook
 from .learning_curves_hook import LearningCurvesHook
-from .paint_predictions_hook import PaintPredictionsHook
-from .resume_data_hook import ResumeDataHook
 from .run_summary_hook import RunSummaryHook
 from .save_on_signal_hook import SaveOnSignalHook
 
 __all__ = [
+    'CheckDataHook',
+    'ExactResumeHook',
     'FiniteLossHook',
     'Float32OpsHook',
+    'GatherResultsHook',
     'LearningCurvesHook',
-    'PaintPredictionsHook',
-    'ResumeDataHook',
     'RunSummaryHook',
     'SaveOnSignalHook',
 ]

@@ -16,21 +16,21 @@ from ..errors import UserError
 class FiniteLossHook(Hook):
     """Stop training when the loss becomes NaN or infinite.
 
-    Weights that did are never saved, whichever process met the loss. Under
+    Weights that did are never saved. mmdet's ``CheckInvalidLossHook`` knows
+    neither them nor a loss scale, and mmseg and mmpretrain have none. Under
     a dynamic loss scale (fp16) an iteration may overflow and is then skipped
-    by the scaler, so several in a row are allowed; without one the weights
-    are spoilt at once.
+    by the scaler; three checks in a row may not.
 
     Args:
-        patience (int): Iterations in a row that may overflow under a loss
-            scale. Defaults to 20.
+        interval (int): Iterations between two checks, each of which waits
+            for the device. Defaults to 50.
     """
 
     # Before the checkpoint hook: spoilt weights are never saved.
     priority = 'NORMAL'
 
-    def __init__(self, patience: int = 20) -> None:
-        self.patience = patience
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
         self.bad_in_a_row = 0
 
     def after_train_iter(
@@ -40,35 +40,23 @@ class FiniteLossHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Check the losses of the iteration.
+        """Check the loss of the iteration.
 
         Raises:
-            UserError: The loss is not finite.
+            UserError: It is not finite.
         """
-        losses = {
-            name: float(torch.as_tensor(value).detach())
-            for name, value in (outputs or {}).items()
-            if isinstance(value, (float, torch.Tensor))
-        }
-        if all(map(_is_finite, losses.values())):
-            self.bad_in_a_row = 0
-            return
-        self.bad_in_a_row += 1
-        scaled = hasattr(runner.optim_wrapper, 'loss_scaler')
-        if scaled and self.bad_in_a_row <= self.patience:
+        if not self.every_n_train_iters(runner, self.interval):
             return
         bad = ', '.join(
-            f'{name}={value}'
-            for name, value in losses.items()
-            if not _is_finite(value)
+            f'{name}={float(value)}'
+            for name, value in (outputs or {}).items()
+            if isinstance(value, (float, torch.Tensor))
+            and not torch.as_tensor(value).isfinite().all()
         )
-        rate = next(iter(runner.optim_wrapper.get_lr().values()))[0]
-        raise UserError(
-            f'The loss is not finite at iteration {runner.iter + 1} ({bad}; '
-            f'lr {rate:.3g}); lower the lr, clip gradients with '
-            'optim_wrapper.clip_grad, or train in bf16 or fp32, and '
-            'continue from the last checkpoint with --resume.'
-        )
+        self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
+        scaled = hasattr(runner.optim_wrapper, 'loss_scaler')
+        if self.bad_in_a_row > (2 if scaled else 0):
+            raise UserError(_advise(runner, f'The loss is not finite ({bad})'))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check the weights that are about to be saved.
@@ -81,13 +69,15 @@ class FiniteLossHook(Hook):
             {k: v for k, v in weights if isinstance(v, torch.Tensor)}
         )
         if bad:
-            raise UserError(
-                f'{len(bad)} tensors of the model hold NaN or infinity '
-                f'({bad[0]} is the first), so that nothing is saved; lower '
-                'the lr or clip gradients with optim_wrapper.clip_grad, and '
-                'continue from the last checkpoint with --resume.'
-            )
+            fault = f'{len(bad)} tensors of the model, {bad[0]} the first, '
+            fault += 'are not finite and not saved'
+            raise UserError(_advise(runner, fault))
 
 
-def _is_finite(value: float) -> bool:
-    return value - value == 0
+def _advise(runner: Runner, fault: str) -> str:
+    rate = next(iter(runner.optim_wrapper.get_lr().values()))[0]
+    return (
+        f'{fault} at iteration {runner.iter + 1} (lr {rate:.3g}); lower the '
+        'lr, clip gradients with optim_wrapper.clip_grad, or train in bf16 '
+        'or fp32, and continue from the last checkpoint with --resume.'
+    )

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import FlexibleRunner, Runner
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..config import innermost_dataset
-
 _SHARD = '_fsdp_wrapped_module.'  # in the names of what FSDP wrapped
-# Numbers an optimizer remembers for each parameter.
-_MOMENTS = dict(AdamW=2, Adam=2, NAdam=2, RAdam=2, SGD=1)
 
 
 @HOOKS.register_module()
@@ -52,24 +47,25 @@ def count_tensors(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
     Returns:
         str: How many parameters are loaded, missing, left over in the file.
     """
-    if is_model_wrapper(model):
-        model = model.module
+    model = _unwrap(model)
     weights = {k.removeprefix('module.'): v for k, v in weights.items()}
-    names, shapes = [], []
-    for name, value in model.named_parameters():
-        names.append(name.replace(_SHARD, ''))
-        shapes.append(value.shape)
-    sharded = any(_SHARD in name for name, _ in model.named_parameters())
+    parameters = dict(model.named_parameters())
+    sharded = any(_SHARD in name for name in parameters)
+    parameters = {k.replace(_SHARD, ''): v for k, v in parameters.items()}
     loaded = {
         name
-        for name, shape in zip(names, shapes)
+        for name, value in parameters.items()
         # An FVE of another grid is resized; a shard has a shape of its own.
         if name in weights
-        and (weights[name].shape == shape or 'freq_embed.' in name or sharded)
+        and (
+            weights[name].shape == value.shape
+            or 'freq_embed.' in name
+            or sharded
+        )
     }
     buffers = {n.replace(_SHARD, '') for n, _ in model.named_buffers()}
     return (
-        f'{len(loaded)} of {len(names)} parameters, '
+        f'{len(loaded)} of {len(parameters)} parameters, '
         f'{len(weights.keys() - loaded - buffers)} tensors of the file unused'
     )
 
@@ -84,97 +80,58 @@ def summarize(runner: Runner, counts: str) -> dict[str, str]:
     Returns:
         dict[str, str]: What is shown, one entry a line.
     """
-    cfg = runner.cfg
-    model = runner.model
-    if is_model_wrapper(model):
-        model = model.module
-    total, trained = _count_parameters(runner)
+    cfg, loop = runner.cfg, runner.train_loop
     backbone = cfg.model.get('backbone', {})
-    loader = runner.train_dataloader
-    loop = runner.train_loop
-    if runner.cfg.train_cfg.get('by_epoch') or loop.max_epochs > 1:
+    loader = loop.dataloader
+    if cfg.train_cfg.get('by_epoch') or loop.max_epochs > 1:
         length = f'{loop.max_epochs} epochs of {len(loader)} iterations'
     else:
         length = f'{loop.max_iters} iterations'
-    arch = f'{type(model).__name__}, backbone {backbone.get("type")}'
-    if 'arch' in backbone:
-        arch += f' {backbone.arch}'
+    arch = f'{type(_unwrap(runner.model)).__name__}, backbone '
+    arch += f'{backbone.get("type")} {backbone.get("arch", "")}'
+    total, trained, size = _count_parameters(runner.model)
+    world = get_world_size()
+    device = f'CPU, {world} process{"es" if world > 1 else ""}'
+    if torch.cuda.is_available():
+        device = f'{world} x {torch.cuda.get_device_name()}'
+    batch = cfg.train_dataloader.batch_size
+    steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    batches = f'{world * batch * steps} = {world} x {batch}'
     return {
         'config': str(cfg.filename),
-        'model': arch,
-        'parameters': f'{total:.2f} M, {trained:.2f} M trained',
-        'image size': _image_size(cfg),
+        'model': arch.rstrip(),
+        'parameters': f'{total / 1e6:.2f} M, {trained / 1e6:.2f} M trained, '
+        f'{size / 2**20:.1f} MiB',
         'data': f'{len(loader.dataset)} images, {length}',
-        'devices': _devices(),
-        'batch': _batch(runner),
-        'lr': _learning_rate(runner),
+        'devices': device,
+        'batch': batches + (f' x {steps} accumulated' if steps > 1 else ''),
+        'lr': _learning_rate(runner, world * batch),
         'precision': type(runner.optim_wrapper).__name__,
-        'memory': _memory(runner),
         'weights': _weights(runner, counts),
         'work dir': runner.work_dir,
     }
 
 
-def _count_parameters(runner: Runner) -> tuple[float, float]:
-    """All parameters and those trained, in millions."""
-    parameters = list(runner.model.parameters())
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _count_parameters(model: nn.Module) -> list[int]:
+    """All parameters, those trained, and the bytes of all."""
+    parameters = list(model.parameters())
     counts = torch.tensor(
         [
             sum(p.numel() for p in parameters),
             sum(p.numel() for p in parameters if p.requires_grad),
+            sum(p.numel() * p.element_size() for p in parameters),
         ]
     )
-    if isinstance(runner, FlexibleRunner):
-        # Each process holds its shard.
-        all_reduce(counts)
-    total, trained = (counts / 1e6).tolist()
-    return total, trained
+    if any(_SHARD in name for name, _ in model.named_parameters()):
+        all_reduce(counts)  # each process holds its shard
+    return counts.tolist()
 
 
-def _image_size(cfg: Config) -> str:
-    """The sizes named by the training pipeline."""
-    dataset = innermost_dataset(cfg.train_dataloader.dataset)
-    sizes = []
-    for transform in _flatten(dataset.get('pipeline', [])):
-        for key in ('scale', 'scales', 'crop_size'):
-            size = transform.get(key)
-            if isinstance(size, list) and len(size) > 2:
-                size = f'{size[0]} to {size[-1]}'
-            if size:
-                sizes.append(f'{transform["type"]} {size}')
-    return ', '.join(dict.fromkeys(sizes)) or 'as in the files'
-
-
-def _flatten(pipeline: dict | list) -> Iterator[dict]:
-    """The transforms of a pipeline, those within others too."""
-    if isinstance(pipeline, dict):
-        yield pipeline
-        pipeline = pipeline.get('transforms', [])
-    for transform in pipeline:
-        yield from _flatten(transform)
-
-
-def _devices() -> str:
-    world = get_world_size()
-    if torch.cuda.is_available():
-        return f'{world} x {torch.cuda.get_device_name()}'
-    return f'CPU, {world} process{"es" if world > 1 else ""}'
-
-
-def _batch_sizes(runner: Runner) -> tuple[int, int, int]:
-    """Processes, images per process, accumulated iterations."""
-    batch = runner.cfg.train_dataloader.batch_size
-    steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-    return get_world_size(), batch, steps
-
-
-def _batch(runner: Runner) -> str:
-    world, batch, steps = _batch_sizes(runner)
-    text = f'{world * batch * steps} = {world} x {batch}'
-    return text + (f' x {steps} accumulated' if steps > 1 else '')
-
-
-def _learning_rate(runner: Runner) -> str:
+def _learning_rate(runner: Runner, batch: int) -> str:
     optimizer = runner.optim_wrapper.optimizer
     given = optimizer.defaults['lr']
     text = f'{given:.3g} ({type(optimizer).__name__})'
@@ -182,41 +139,15 @@ def _learning_rate(runner: Runner) -> str:
     base = scale.get('base_batch_size')
     if base is None:
         return text + ', no auto_scale_lr in the config'
-    world, batch, _ = _batch_sizes(runner)
-    scaled = given * world * batch / base
+    scaled = given * batch / base
     if scale.get('enable'):
-        return f'{scaled:.3g} = {text} x {world * batch} / {base}'
-    if world * batch == base:
+        return f'{scaled:.3g} = {text} x {batch} / {base}'
+    if batch == base:
         return text + f', for the base batch {base}'
     return text + (
-        f'; --auto-scale-lr would set {scaled:.3g} (batch {world * batch} '
-        f'instead of {base})'
+        f'; --auto-scale-lr would set {scaled:.3g} (batch {batch} instead of '
+        f'{base})'
     )
-
-
-def _memory(runner: Runner) -> str:
-    """What is needed on each device whatever the images."""
-    parameters = list(runner.model.parameters())
-    total = sum(p.numel() * p.element_size() for p in parameters)
-    trained = sum(
-        p.numel() * p.element_size() for p in parameters if p.requires_grad
-    )
-    optimizer = type(runner.optim_wrapper.optimizer).__name__
-    text = 'weights, gradients'
-    if optimizer in _MOMENTS:
-        text += f', {optimizer}'
-    size = total + (1 + _MOMENTS.get(optimizer, 0)) * trained
-    text = f'{_gigabytes(size)} for {text}; activations come on top'
-    if torch.cuda.is_available():
-        available = torch.cuda.get_device_properties(0).total_memory
-        text += f' ({_gigabytes(available)} a device)'
-    return text
-
-
-def _gigabytes(size: int) -> str:
-    if size < 2**30:
-        return f'{size / 2**20:.1f} MiB'
-    return f'{size / 2**30:.1f} GiB'
 
 
 def _weights(runner: Runner, counts: str) -> str:
@@ -226,13 +157,8 @@ def _weights(runner: Runner, counts: str) -> str:
     if runner._load_from:
         return f'loaded from {runner._load_from} ({counts})'
     init_cfg = runner.cfg.model.get('backbone', {}).get('init_cfg') or {}
-    if not isinstance(init_cfg, dict):
-        return 'as in init_cfg'
-    source = init_cfg.get('checkpoint')
+    source = isinstance(init_cfg, dict) and init_cfg.get('checkpoint')
     if not source:
-        return 'from scratch'
-    model = runner.model
-    if is_model_wrapper(model):
-        model = model.module
-    report = getattr(model.backbone, 'load_report', None)
+        return 'as in init_cfg' if init_cfg else 'from scratch'
+    report = getattr(_unwrap(runner.model).backbone, 'load_report', None)
     return f'backbone from {source}' + (f' ({report})' if report else '')

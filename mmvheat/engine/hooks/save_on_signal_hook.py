@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import os.path as osp
 import signal
+import threading
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import is_distributed, is_main_process, master_only
+from mmengine.device import get_device
+from mmengine.dist import (
+    all_reduce,
+    barrier,
+    is_distributed,
+    is_main_process,
+    master_only,
+)
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -16,53 +25,71 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class SaveOnSignalHook(Hook):
-    """On SIGTERM save at the next iteration boundary and exit with 143.
+    """On SIGTERM save at an iteration boundary and exit with code 143.
 
     Schedulers pre-empt jobs by SIGTERM. The ranks may get it in different
-    iterations, so they agree on one by a tiny all-reduce over gloo, which
-    does not stall a GPU. The checkpoint is ``interrupted.pth`` in the work
+    iterations, so they agree on one: every ``interval`` iterations by one
+    number that they reduce. The checkpoint is ``interrupted.pth`` in the work
     dir; ``--resume`` finds it and repeats a validation that was interrupted.
 
     Args:
+        interval (int): Iterations between two agreements of several
+            processes; a single process stops at once. Defaults to 10.
         filename (str): The checkpoint. Defaults to ``'interrupted.pth'``.
     """
 
     # After every hook that changes what a checkpoint holds.
     priority = 'LOWEST'
 
-    def __init__(self, filename: str = 'interrupted.pth') -> None:
+    def __init__(
+        self, interval: int = 10, filename: str = 'interrupted.pth'
+    ) -> None:
+        self.interval = interval
         self.filename = filename
         self.requested = False
-        self.group = None
         self.validating = False
 
     def before_run(self, runner: Runner) -> None:
         """Take over SIGTERM."""
         signal.signal(signal.SIGTERM, self._on_signal)
-        if is_distributed():
-            self.group = dist.new_group(backend='gloo')
+
+    def before_train(self, runner: Runner) -> None:
+        """Keep data workers alive; repeat an interrupted validation."""
+        loops = [runner.train_loop]
+        if runner.val_loop is not None:
+            loops.append(runner.val_loop)
+        for loop in loops:
+            loader = loop.dataloader
+            loader.worker_init_fn = WorkerInit(loader.worker_init_fn)
+        if self.validating and runner.iter and runner.val_loop is not None:
+            self.validating = False
+            runner.val_loop.run()
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.requested = True
 
-    def _all_agree(self) -> bool:
-        if self.group is None:
+    def _all_agree(self, iteration: int) -> bool:
+        if not is_distributed():
             return self.requested
-        flag = torch.tensor(int(self.requested))
-        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.group)
+        if (iteration + 1) % self.interval:
+            return False
+        flag = torch.tensor(int(self.requested), device=get_device())
+        all_reduce(flag, 'max')
         return bool(flag)
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Save and exit between two iterations."""
-        if self._all_agree():
+        if self._all_agree(runner.iter):
             self._save_and_exit(runner)
 
-    def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, *args, **kwargs
+    ) -> None:
         """Save and exit within a validation."""
         sampler = runner.val_dataloader.sampler
-        if self.group is not None and not getattr(sampler, 'round_up', False):
+        if is_distributed() and not getattr(sampler, 'round_up', False):
             return  # the ranks may not validate the same number of batches
-        if self._all_agree():
+        if self._all_agree(batch_idx):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     # Validation swapped the averaged weights in.
@@ -80,12 +107,6 @@ class SaveOnSignalHook(Hook):
         """Read whether a validation was interrupted."""
         meta = checkpoint.get('meta') or {}
         self.validating = meta.get('validating', False)
-
-    def before_train(self, runner: Runner) -> None:
-        """Repeat a validation that was interrupted."""
-        if self.validating and runner.iter and runner.val_loop is not None:
-            self.validating = False
-            runner.val_loop.run()
 
     @master_only
     def after_train(self, runner: Runner) -> None:
@@ -109,6 +130,33 @@ class SaveOnSignalHook(Hook):
             f'Stopped by SIGTERM at iteration {runner.iter + 1}; the state '
             f'is in {path}, continue with --resume.'
         )
-        if self.group is not None:
-            dist.barrier(group=self.group)
+        if is_distributed():
+            barrier()
+            dist.destroy_process_group()
         raise SystemExit(128 + signal.SIGTERM)
+
+
+class WorkerInit:
+    """Start a data worker that outlives a SIGTERM sent to the whole job.
+
+    The main process needs its workers to finish the iteration and save.
+
+    Args:
+        init (Callable, optional): The worker init function to run first.
+    """
+
+    def __init__(self, init: Callable | None) -> None:
+        self.init = init
+
+    def __call__(self, worker_id: int) -> None:
+        if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_obey_parent_alone, daemon=True).start()
+        if self.init is not None:
+            self.init(worker_id)
+
+
+def _obey_parent_alone() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

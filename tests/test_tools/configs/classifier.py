@@ -1,6 +1,8 @@
 # A classifier that trains in seconds on CPU.
-_base_ = ['mmpretrain::_base_/default_runtime.py']
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
+_base_ = [
+    'mmpretrain::_base_/default_runtime.py',
+    '../../../configs/_base_/runtime.py',
+]
 data_root = '{{$SHAPES:data/shapes}}/classes'
 data_preprocessor = dict(
     num_classes=3,
@@ -12,6 +14,7 @@ pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
     batch_size=2,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
@@ -23,6 +26,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=2,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
@@ -60,6 +64,6 @@ optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
 train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(logger=dict(interval=1))
+default_hooks = dict(_base_.vheat_hooks, logger=dict(interval=1))
 randomness = dict(seed=0)
 auto_scale_lr = dict(base_batch_size=2)

@@ -2,8 +2,8 @@
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/default_runtime.py',
+    '../../../configs/_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
 data_root = '{{$SHAPES:data/shapes}}/'
 metainfo = dict(classes=('box', 'disc', 'stripe'))
 meta_keys = (
@@ -108,6 +108,6 @@ optim_wrapper = dict(
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(logger=dict(interval=1))
+default_hooks = dict(_base_.vheat_hooks, logger=dict(interval=1))
 randomness = dict(seed=0)
 auto_scale_lr = dict(enable=False, base_batch_size=16)

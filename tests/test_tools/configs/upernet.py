@@ -2,8 +2,8 @@
 _base_ = [
     'mmseg::_base_/models/upernet_swin.py',
     'mmseg::_base_/default_runtime.py',
+    '../../../configs/_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmvheat'], allow_failed_imports=False)
 data_root = '{{$SHAPES:data/shapes}}/'
 metainfo = dict(classes=('background', 'box', 'disc', 'stripe'))
 train_pipeline = [
@@ -91,10 +91,16 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=6)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
+    _base_.vheat_hooks,
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=6),
+    checkpoint=dict(
+        type='CheckpointHook',
+        by_epoch=False,
+        interval=6,
+        backend_args=dict(backend='atomic'),
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 randomness = dict(seed=0)

@@ -1,0 +1,147 @@
+"""Every change that mmvheat makes to another library, in one table.
+
+``import mmvheat`` makes the change ``configs``. The others come with
+``mmvheat.engine``, which every config of this package imports. The variable
+``MMVHEAT_COMPAT`` names the changes to make, all by default:
+``MMVHEAT_COMPAT=configs,hooks`` leaves ``checkpoints`` out, and
+``MMVHEAT_COMPAT=`` leaves out all.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """A change to another library.
+
+    Attributes:
+        what (str): What is changed.
+        why (str): What does not work without.
+        upstream (str): The version that it was last needed with.
+        make (Callable): Makes it; a second call changes nothing more.
+    """
+
+    what: str
+    why: str
+    upstream: str
+    make: Callable[[], None]
+
+
+def find_configs() -> None:
+    """Make ``_base_ = 'mmvheat::...'`` resolve and build in any install.
+
+    mmengine looks for configs at the distribution's location, which in an
+    editable install is site-packages, not the source tree. A module that is
+    no distribution is located by import, right in every install.
+
+    Then it marks what a config of a package defines with the package's name
+    as scope. This package has no registries: its configs belong to the scope
+    of the library that they name, as if they were files of the user.
+    """
+    from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    if 'mmvheat' in MODULE2PACKAGE:
+        return
+    MODULE2PACKAGE['mmvheat'] = 'mmvheat.version'
+    get_cfg_path = Config._get_cfg_path
+
+    def get_cfg_path_and_scope(
+        cfg_path: str, filename: str
+    ) -> tuple[str, str | None]:
+        path, scope = get_cfg_path(cfg_path, filename)
+        return path, None if scope == 'mmvheat' else scope
+
+    Config._get_cfg_path = staticmethod(get_cfg_path_and_scope)
+
+
+def read_checkpoints() -> None:
+    """Make mmengine's ``CheckpointLoader`` read files by our reader."""
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    from .checkpoint.scheme import load_from_http, load_from_local
+
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    CheckpointLoader.register_scheme(
+        ['http://', 'https://'], load_from_http, force=True
+    )
+
+
+def leave_out_hooks() -> None:
+    """Let ``default_hooks=dict(name=None)`` leave out any hook."""
+    from mmengine.runner import FlexibleRunner, Runner
+
+    for runner in (Runner, FlexibleRunner):
+        register = runner.register_default_hooks
+        if hasattr(register, '__wrapped__'):
+            continue
+
+        @functools.wraps(register)
+        def register_some(
+            self: object,
+            hooks: dict | None = None,
+            register: Callable = register,
+        ) -> None:
+            own = ('runtime_info', 'timer', 'sampler_seed', 'logger')
+            own += ('param_scheduler', 'checkpoint')  # mmengine knows these
+            register(
+                self,
+                {
+                    name: hook
+                    for name, hook in (hooks or {}).items()
+                    if hook is not None or name in own
+                },
+            )
+
+        runner.register_default_hooks = register_some
+
+
+CHANGES = {
+    'configs': Change(
+        'mmengine.config.Config finds mmvheat:: configs',
+        'configs of an editable install are not found, and those found are '
+        'built in a scope that has no registries',
+        'mmengine 0.10.7',
+        find_configs,
+    ),
+    'checkpoints': Change(
+        'mmengine.runner.CheckpointLoader reads files and URLs safely',
+        'torch >= 2.6 refuses what mmengine itself saves; official vHeat '
+        'files load nothing, their FVEs have no prefix',
+        'mmengine 0.10.7',
+        read_checkpoints,
+    ),
+    'hooks': Change(
+        'Runner and FlexibleRunner leave out a default hook that is None',
+        'mmengine allows None for its own six default hooks alone',
+        'mmengine 0.10.7',
+        leave_out_hooks,
+    ),
+}
+
+
+def make_changes(*names: str) -> None:
+    """Make the changes ``names`` unless ``MMVHEAT_COMPAT`` leaves them out.
+
+    Args:
+        *names (str): Of :data:`CHANGES`.
+
+    Raises:
+        ValueError: ``MMVHEAT_COMPAT`` names a change that does not exist.
+    """
+    wanted = os.environ.get('MMVHEAT_COMPAT')
+    chosen = set(CHANGES)
+    if wanted is not None:
+        chosen = {name.strip() for name in wanted.split(',')} - {''}
+        if not chosen <= CHANGES.keys():
+            raise ValueError(
+                f'MMVHEAT_COMPAT={wanted!r} must name changes of '
+                f'{", ".join(CHANGES)}, separated by commas.'
+            )
+    for name in names:
+        if name in chosen:
+            CHANGES[name].make()
