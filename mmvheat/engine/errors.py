@@ -17,7 +17,8 @@ from mmengine.logging import MMLogger
 from mmvheat.checkpoint import CheckpointError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_CONFIG_FAULTS = ('mmengine/registry/', 'torch/optim/')
+_CONFIG_FAULTS = ('/mmengine/registry/', '/torch/optim/')
+_BUILT = ('/mmengine/', '/mmdet/', '/mmseg/', '/mmpretrain/', '/mmvheat/')
 
 
 class UserError(Exception):
@@ -110,9 +111,13 @@ def _explain(error: Exception) -> str | None:
             'No usable image is left of a data set; check its images, its '
             'annotations and filter_cfg.'
         )
-    # A registry or an optimizer itself objects, not what it has built.
+    # A registry or an optimizer itself objects, not what it has built, or
+    # what it has built knows no such argument.
     place = frames[-1].filename.replace(os.sep, '/')
-    if any(part in place for part in _CONFIG_FAULTS):
+    parts = _CONFIG_FAULTS
+    if 'got an unexpected keyword argument' in str(error):
+        parts += _BUILT
+    if any(part in place for part in parts):
         reason = ' '.join(str(error).split())
         return f'The config does not build: {type(error).__name__}: {reason}'
     return None

@@ -114,6 +114,6 @@ class ShardedStrategy(FSDPStrategy):
         """
         if is_main_process() and self._is_full_state_dict():
             with AtomicBackend.replace(filename) as partial:
-                super().save_checkpoint(partial, **kwargs)
+                super().save_checkpoint(str(partial), **kwargs)
         else:
             super().save_checkpoint(filename, **kwargs)

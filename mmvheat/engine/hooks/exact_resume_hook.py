@@ -85,19 +85,22 @@ class ExactResumeHook(Hook):
         loop = runner.train_loop
         loader = loop.dataloader
         sampler = loader.batch_sampler.sampler
+        by_epoch = not _is_iter_based(runner)
+        diff_rank_seed = runner.cfg.get('randomness', {}).get('diff_rank_seed')
+        if loop.iter and not diff_rank_seed:
+            sampler.seed = runner.seed
         skip = 0
-        if loop.iter:
-            if not runner.cfg.get('randomness', {}).get('diff_rank_seed'):
-                sampler.seed = runner.seed
-            if not _is_iter_based(runner):
+        if by_epoch:
+            if loop.iter:
                 skip = self.images_done // _images_per_batch(runner)
-            elif hasattr(sampler, 'indices'):
-                # The shuffle of InfiniteSampler starts with its creation.
-                sampler.indices = sampler._indices_of_rank()
-                skip = loop.iter
-        length = None if _is_iter_based(runner) else len(loader)
+        elif hasattr(sampler, 'indices'):
+            # The shuffle of InfiniteSampler starts with its creation, and
+            # the iterator that the loop has made has taken some.
+            sampler.indices = sampler._indices_of_rank()
+            skip = loop.iter
+        length = len(loader) if by_epoch else None
         self.batches = ResumableBatches(loader, runner.seed, skip, length)
-        if _is_iter_based(runner):
+        if not by_epoch:
             self.batches.number = skip
             loop.dataloader_iterator = _LateIterator(loader, skip)
 
