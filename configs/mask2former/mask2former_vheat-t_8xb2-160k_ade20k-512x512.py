@@ -10,7 +10,7 @@
 #     CHECKPOINT 8 [--tta]
 _base_ = [
     'mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py',
-    '../_base_/runtime.py',
+    '../_base_/hooks.py',
 ]
 default_hooks = _base_.vheat_hooks
 custom_imports = dict(

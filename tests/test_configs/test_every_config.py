@@ -43,9 +43,9 @@ def test_takes_a_training_step_and_predicts(
     cfg = make_tiny(load_config(path), digit_scenes)
     model = build_model(cfg)
     model.init_weights()
-    for hook in cfg.get('custom_hooks', []):
-        if hook.type == 'Float32OpsHook':  # concerns the model alone
-            HOOKS.build(hook).before_run(SimpleNamespace(model=model))
+    # Of the hooks it concerns the model alone.
+    hook = HOOKS.build(cfg.default_hooks.float32_ops)
+    hook.before_run(SimpleNamespace(model=model))
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     gradients = {}
     optim_wrapper.optimizer.register_step_pre_hook(
@@ -120,7 +120,7 @@ def test_nothing_of_another_backbone_is_left(path: Path) -> None:
         assert word not in text
     assert cfg.model.get('pretrained') is None
     assert 'norm_cfg' not in cfg.model.backbone
-    assert 'mmvheat' in cfg.custom_imports['imports']
+    assert {'mmvheat', 'mmvheat.engine'} <= {*cfg.custom_imports['imports']}
 
 
 @every_config

@@ -18,7 +18,7 @@ from mmengine.config import Config, ConfigDict
 from mmvheat.models import vHeat
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(ROOT.glob('configs/**/*.py'))
+CONFIGS = sorted(ROOT.glob('configs/[!_]*/*.py'))
 NAMES = [path.relative_to(ROOT / 'configs').as_posix() for path in CONFIGS]
 
 TINY_DIMS = [8, 16, 32, 64]
