@@ -24,7 +24,8 @@ HERE = Path(__file__).parent
 TOOLS = HERE.parents[1] / 'tools'
 SHAPES = ('box', 'disc', 'stripe')
 SIZE = 64
-LIBRARIES = ['mmdet.apis', 'mmseg.apis', 'mmpretrain.apis', 'mmvheat']
+LIBRARIES = ['mmdet.apis', 'mmseg.apis', 'mmpretrain.apis']
+LIBRARIES += ['matplotlib.pyplot', 'mmvheat.visualization', 'mmvheat.engine']
 
 
 @dataclass
