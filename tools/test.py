@@ -12,8 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os.path as osp
+import warnings
 from numbers import Real
 from operator import methodcaller
+
+# Said whenever mmengine, mmdet and others are imported.
+warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process

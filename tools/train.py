@@ -12,6 +12,11 @@ started by ``mim train`` or by mmdet's own tools is the same.
 from __future__ import annotations
 
 import argparse
+import warnings
+
+# Said whenever mmengine, mmdet and others are imported.
+warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
 
 from mmengine.registry import RUNNERS
 
