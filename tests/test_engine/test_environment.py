@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import zipfile
+
+import pytest
+import torch
 from mmengine.config import Config, ConfigDict
 
-from mmvheat.engine.environment import prepare_environment, replace_sync_bn
+from mmvheat.checkpoint import CheckpointError, read_file
+from mmvheat.engine.environment import (
+    choose_start,
+    prepare_environment,
+    replace_sync_bn,
+)
 
 
 def test_every_sync_bn_is_replaced_and_nothing_else() -> None:
@@ -29,3 +38,38 @@ def test_single_process_keeps_its_config() -> None:
     prepare_environment(cfg, 'none')
     # The runner itself reverts SyncBN of a single process.
     assert cfg.to_dict() == dict(settings, launcher='none')
+
+
+def test_checkpoint_to_resume_is_checked_once(tmp_path, monkeypatch) -> None:
+    checked = []
+    testzip = zipfile.ZipFile.testzip
+    monkeypatch.setattr(
+        zipfile.ZipFile,
+        'testzip',
+        lambda self: checked.append(self.filename) or testzip(self),
+    )
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state_dict=dict(weight=torch.ones(999))), path)
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    choose_start(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, str(path))
+    read_file(path)
+    assert checked == [str(path)]
+
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='damaged'):
+        read_file(path)
+
+
+def test_nothing_to_resume_starts_from_the_beginning(tmp_path) -> None:
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    choose_start(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, None)
+
+
+def test_named_checkpoint_is_resumed(tmp_path) -> None:
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    choose_start(cfg, 'a.pth')
+    assert (cfg.resume, cfg.load_from) == (True, 'a.pth')
