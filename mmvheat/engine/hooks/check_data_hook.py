@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmengine.runner.loops import BaseLoop
+from torch.utils.data import DataLoader
 
 from ..checks import base_datasets, check_dataset, unreadable_file
 from ..errors import UserError, is_local_main
@@ -28,9 +28,10 @@ class CheckDataHook(Hook):
             UserError: Annotations, files and model do not fit.
         """
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
-            if not isinstance(loop, BaseLoop):
+            loader = getattr(loop, 'dataloader', None)
+            if not isinstance(loader, DataLoader):
                 continue  # a config that this run does not use
-            dataset = loop.dataloader.dataset
+            dataset = loader.dataset
             if is_local_main():
                 check_dataset(dataset, runner.cfg)
             for base in base_datasets(dataset):

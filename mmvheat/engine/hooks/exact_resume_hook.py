@@ -46,10 +46,12 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note how much of the current epoch is done."""
+        if self.batches is None or _is_iter_based(runner):
+            return
         meta = checkpoint['meta']
         length = len(runner.train_dataloader)
         done = meta['iter'] - meta['epoch'] * length
-        if not _is_iter_based(runner) and 0 < done <= length:
+        if 0 < done <= length:
             meta['epoch_images_done'] = done * _images_per_batch(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -84,7 +86,9 @@ class ExactResumeHook(Hook):
         """Put the data loader where the checkpoint was made."""
         loop = runner.train_loop
         loader = loop.dataloader
-        sampler = loader.batch_sampler.sampler
+        if not isinstance(loader, DataLoader):
+            return  # a loop of the user's own over several loaders
+        sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
         by_epoch = not _is_iter_based(runner)
         diff_rank_seed = runner.cfg.get('randomness', {}).get('diff_rank_seed')
         if loop.iter and not diff_rank_seed:
@@ -106,7 +110,7 @@ class ExactResumeHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Tell the data which batch comes first."""
-        if not _is_iter_based(runner):
+        if self.batches is not None and not _is_iter_based(runner):
             self.batches.number = runner.iter
 
     def before_train_iter(

@@ -21,6 +21,7 @@ from mmengine.dist import (
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 
 @HOOKS.register_module()
@@ -60,7 +61,8 @@ class SaveOnSignalHook(Hook):
             loops.append(runner.val_loop)
         for loop in loops:
             loader = loop.dataloader
-            loader.worker_init_fn = WorkerInit(loader.worker_init_fn)
+            if isinstance(loader, DataLoader):
+                loader.worker_init_fn = WorkerInit(loader.worker_init_fn)
         if self.validating and runner.iter and runner.val_loop is not None:
             self.validating = False
             runner.val_loop.run()
