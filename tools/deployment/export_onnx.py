@@ -16,12 +16,12 @@ import argparse
 import importlib.util
 import os
 import warnings
-from pathlib import Path
 
 import torch
 from mmengine.registry import MODELS
 
 from mmvheat.checkpoint import check_target, load_pretrained
+from mmvheat.checkpoint.writer import replace_file
 from mmvheat.engine.config import load_config
 from mmvheat.engine.errors import UserError, run_main
 from mmvheat.models import vHeat
@@ -133,24 +133,20 @@ def export(backbone: vHeat, target: str | os.PathLike) -> float:
             output_names=[f'stage{i}' for i in backbone.out_indices],
             dynamic_shapes=[{0: 'batch', 2: 'height', 3: 'width'}],
         )
-    target = Path(target)
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
     try:
-        program.save(temporary)
-        difference = compare(backbone, temporary)
-        if not difference <= _TOLERANCE:
-            raise UserError(
-                f'The exported program differs by {difference:.1e} from the '
-                f'backbone, at most {_TOLERANCE:.0e} was expected; nothing '
-                'was written.'
-            )
-        os.replace(temporary, target)
+        with replace_file(target) as partial:
+            program.save(partial)
+            difference = compare(backbone, partial)
+            if not difference <= _TOLERANCE:
+                raise UserError(
+                    f'The exported program differs by {difference:.1e} from '
+                    f'the backbone, at most {_TOLERANCE:.0e} was expected; '
+                    'nothing was written.'
+                )
     except OSError as error:
         raise UserError(
             f'{target} cannot be written: {error.strerror or error}.'
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 
