@@ -5,7 +5,7 @@ PYTHON_IN_ENV = $(VENV)/bin/python
 ENV_READY = $(VENV)/.complete
 BUILD_ENV = PYTHON='$(PYTHON)' VENV='$(VENV)' bash requirements/make_env.sh
 
-.PHONY: help env test test-slow lint format quickstart clean clean-env
+.PHONY: help env test test-slow test-gpu lint format quickstart clean clean-env
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -26,6 +26,10 @@ test: $(ENV_READY)  ## run the fast tests
 
 test-slow: $(ENV_READY)  ## run the slow tests
 	$(PYTHON_IN_ENV) -m pytest -q -m slow
+
+test-gpu: $(ENV_READY)  ## run the acceptance suite of a GPU, 15 minutes
+	MMVHEAT_TEST_DEVICE=$${MMVHEAT_TEST_DEVICE:-cuda} $(PYTHON_IN_ENV) \
+	  -m pytest -v --tb=short -m gpu tests/test_gpu
 
 lint: $(ENV_READY)  ## check style and format
 	$(PYTHON_IN_ENV) -m ruff check .

@@ -1,0 +1,197 @@
+"""CUDA graphs and streams; what is kept between images stays out of them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from mmvheat.fast import kept
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures('cuda')]
+
+
+@pytest.fixture
+def model(build, arch, state):
+    return build(arch)
+
+
+def make_images(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def get_loss(outputs):
+    return sum(output.pow(3).mean() for output in outputs)
+
+
+def warm_up(run):
+    """Run on a side stream what a graph is to capture."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+@torch.no_grad()
+def test_evaluation_is_replayed(model, check):
+    """Also after others have used the memory that was free meanwhile."""
+    images = make_images(3, 2, 3, 64, 96)
+    expected = [model.eval()(image) for image in images]
+    model.cuda()
+    static = images[0].cuda()
+    warm_up(lambda: model(static))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = model(static)
+    for image, exact in zip(images, expected):
+        for side in (32, 128, 160):
+            model(torch.randn(1, 3, side, side, device='cuda'))
+        static.copy_(image)
+        graph.replay()
+        for output, same in zip(outputs, exact):
+            check(output, same, 1e-5)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_training_is_replayed(model, check, dtype):
+    images = make_images(3, 2, 3, 64, 96).cuda()
+    model.cuda().train()
+    static = images[0].clone()
+
+    def step():
+        model.zero_grad(set_to_none=True)
+        # A graph must not read casts of weights from outside.
+        with torch.autocast(
+            'cuda', dtype, dtype != torch.float32, cache_enabled=False
+        ):
+            loss = get_loss(model(static))
+        loss.backward()
+        return loss
+
+    expected = []
+    for image in images:
+        static.copy_(image)
+        loss = step().item()
+        gradients = [p.grad.clone() for p in model.parameters()]
+        expected.append((loss, gradients))
+    warm_up(step)
+    model.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step()
+    for image, (same, gradients) in zip(images, expected):
+        static.copy_(image)
+        graph.replay()
+        check(loss, same, 1e-3)
+        for parameter, gradient in zip(model.parameters(), gradients):
+            check(parameter.grad, gradient, 1e-3)
+
+
+def test_graphed_callables(build, arch, check):
+    """What torch makes of a module, forward and backward in a graph each."""
+    image = make_images(2, 3, 64, 96).cuda()
+    model = build(arch).cuda().train()
+    get_loss(model(image)).backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    graphed = torch.cuda.make_graphed_callables(model, (image.clone(),))
+    for _ in range(2):
+        model.zero_grad(set_to_none=True)
+        get_loss(graphed(image)).backward()
+        for parameter, gradient in zip(model.parameters(), expected):
+            check(parameter.grad, gradient, 1e-3)
+
+
+@torch.no_grad()
+def test_compiled_into_graphs(build, arch, check):
+    model = build(arch).cuda().eval()
+    torch._dynamo.reset()
+    compiled = torch.compile(
+        model, mode='reduce-overhead', fullgraph=True, dynamic=False
+    )
+    for image in make_images(4, 2, 3, 64, 96).cuda():
+        torch.compiler.cudagraph_mark_step_begin()
+        outputs = [output.clone() for output in compiled(image)]
+        for output, expected in zip(outputs, model(image)):
+            check(output, expected, 1e-4)
+    torch._dynamo.reset()
+
+
+@torch.no_grad()
+def test_nothing_kept_lies_in_the_memory_of_a_graph(build, check):
+    model = build().cuda().eval()
+    warm_up(lambda: model(torch.randn(2, 3, 64, 64, device='cuda')))
+    kept._build_basis.cache_clear()
+    static = make_images(2, 3, 80, 112).cuda()  # of sizes never seen
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = model(static)
+    assert kept._build_basis.cache_info().currsize == 0
+    graph.replay()
+    for output, expected in zip(outputs, model(static)):
+        check(output, expected, 1e-5)
+    pools = [
+        range(segment['address'], segment['address'] + segment['total_size'])
+        for segment in torch.cuda.memory_snapshot()
+        if tuple(segment['segment_pool_id']) != (0, 0)
+    ]
+    assert any(outputs[0].data_ptr() in pool for pool in pools)
+    for side in (20, 28):
+        bases = kept.get_bases(static.new_empty(1, side, side, 1))
+        for basis in bases:
+            assert not any(basis.data_ptr() in pool for pool in pools)
+
+
+@torch.no_grad()
+def test_threads_with_streams_of_their_own(model, check):
+    images = [torch.randn(1, 3, 32 + 16 * i, 64) for i in range(4)] * 4
+    expected = [model.eval()(image) for image in images]
+    model.cuda()
+    torch.cuda.synchronize()
+
+    @torch.no_grad()
+    def run(image):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            return [output.cpu() for output in model(image.cuda())]
+
+    with ThreadPoolExecutor(4) as pool:
+        for outputs, exact in zip(pool.map(run, images), expected):
+            for output, same in zip(outputs, exact):
+                check(output, same, 1e-5)
+
+
+def test_training_on_a_side_stream(model, check):
+    image = make_images(2, 3, 64, 96)
+    get_loss(model(image)).backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    model.cuda()
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        get_loss(model(image.cuda())).backward()
+    torch.cuda.synchronize()
+    for parameter, gradient in zip(model.parameters(), expected):
+        check(parameter.grad, gradient, 1e-3)
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
+def test_host_never_waits_for_the_device(build, arch, state, dtype, with_cp):
+    """No hidden copy or ``.item()`` in forward and backward."""
+    model = build(arch, with_cp=with_cp, drop_path_rate=0.5).cuda()
+    image = make_images(2, 3, 72, 96).cuda()
+
+    def run():
+        with torch.autocast('cuda', dtype, dtype != torch.float32):
+            loss = get_loss(model.train()(image))
+        loss.backward()
+        with torch.no_grad():
+            model.eval()(image)
+
+    run()
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        run()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
