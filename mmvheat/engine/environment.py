@@ -42,6 +42,9 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
         launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
     """
     cfg.launcher = launcher
+    if cfg.get('randomness', {}).get('deterministic'):
+        # Without it torch refuses products on CUDA.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if launcher == 'none':
         return
     if launcher == 'slurm' and 'MASTER_PORT' not in os.environ:

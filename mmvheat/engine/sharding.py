@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine._strategy import FSDPStrategy
 from mmengine.dist import is_main_process
+from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -88,6 +89,18 @@ class ShardedStrategy(FSDPStrategy):
             # optimizer state, when it is loaded, in logical order.
             parameter.data = parameter.data.contiguous()
         return super()._wrap_model(model)
+
+    def build_optim_wrapper(self, *args, **kwargs) -> BaseOptimWrapper:
+        """Build the optimizer, which clips gradients by their norm in all."""
+        wrapper = super().build_optim_wrapper(*args, **kwargs)
+        clip = getattr(wrapper, 'clip_func', None)
+        if clip is torch.nn.utils.clip_grad_norm_:
+
+            def clip_all(params: list, *args, **kwargs) -> torch.Tensor:
+                return self.model.clip_grad_norm_(*args, **kwargs)
+
+            wrapper.clip_func = clip_all
+        return wrapper
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load the state of the optimizer.

@@ -1,6 +1,7 @@
 """Layers of channels-last features (B, H, W, C)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvheat.ops import is_autocast
@@ -21,9 +22,13 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise features (..., C)."""
-        if is_autocast(x) and x.element_size() < 4:
-            x = x.float()
-        return super().forward(x)
+        if not is_autocast(x):
+            return super().forward(x)
+        x, weight, bias = (
+            value.float() if value.element_size() < 4 else value
+            for value in (x, self.weight, self.bias)
+        )
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
 class DropPath(nn.Module):

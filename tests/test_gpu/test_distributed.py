@@ -124,11 +124,8 @@ def test_sharded_training_is_that_of_ddp(plain, sharded, read_scalars, check):
 
 
 def test_sharded_gradients_are_clipped_together(
-    plain, sharded, read_scalars, check, all_ranks, request
+    plain, sharded, read_scalars, check
 ):
-    if all_ranks > 1:
-        reason = 'mmengine clips the shard of each rank by its own norm'
-        request.applymarker(pytest.mark.xfail(reason=reason))
     name = 'grad_norm'
     check(read_scalars(sharded, name), read_scalars(plain, name), 1e-2)
 

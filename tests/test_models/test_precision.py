@@ -84,3 +84,17 @@ def test_deterministic_training_needs_no_interpolation_backward(build):
     kinds = {node.name() for node in names}
     assert not [kind for kind in kinds if 'Upsample' in kind]
     assert any('AccumulateGrad' in kind for kind in kinds)
+
+
+@pytest.mark.parametrize('state', ['fast', 'plain'], indirect=True)
+def test_parameters_gathered_in_half_precision_train(build, arch, state):
+    """As FSDP gathers them where it is told to, here all but the FVEs."""
+    model = build(arch).train()
+    for module in model.modules():
+        if isinstance(module, LayerNorm):
+            module.bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        outputs = model(IMAGE)
+    sum(o.float().mean() for o in outputs).backward()
+    assert all(o.dtype == torch.float32 for o in outputs)
+    assert all(p.grad.isfinite().all() for p in model.parameters())

@@ -149,11 +149,15 @@ def test_sharded_training_equals_ddp_and_resumes(
     run_tool, run_ranks, configs, tmp_path
 ) -> None:
     config = configs / 'classifier_fsdp.py'
-    plain = run_ranks('train.py', configs / 'classifier.py')[0]
-    sharded = run_ranks('train.py', config)[0]
-    resumed = run_ranks(
-        'train.py', config, '--resume', sharded.work_dir / 'epoch_1.pth'
-    )[0]
+    clip = ['--cfg-options', 'optim_wrapper.clip_grad.max_norm=0.1']
+    plain = run_ranks('train.py', configs / 'classifier.py', *clip)[0]
+    sharded = run_ranks('train.py', config, *clip)[0]
+    checkpoint = sharded.work_dir / 'epoch_1.pth'
+    resumed = run_ranks('train.py', config, '--resume', checkpoint, *clip)[0]
+    # Each process holds a part, but all parts are clipped together.
+    norms = plain.scalars('grad_norm')
+    assert min(norms) > 0.1
+    assert sharded.scalars('grad_norm') == pytest.approx(norms, rel=1e-4)
     expected = plain.weights('epoch_2.pth')
     count = sum(value.numel() for value in expected.values())
     assert f'{count / 1e6:.2f} M, ' in sharded.output
