@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from unittest import mock
 
 import torch
@@ -24,7 +24,8 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmvheat.engine.errors import UserError
 
@@ -73,19 +74,21 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
     """
     height, width = shape or default_shape(cfg)
     model = build(cfg).eval()
-    params = sum(p.numel() for p in model.parameters())
+    backbone = model.backbone
     network = Network(model)
     if not network.needs_values:
-        model.to('meta')
-    rest = count_flops(network, height, width, model.backbone)['rest']
-    backbone = model.backbone.to('meta')
-    defined = executed = count_flops(backbone, height, width).total()
+        network.to('meta')
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    image = first.weight.new_zeros(1, first.in_channels, height, width)
+    flops = count_flops(partial(network, image))
+    defined = executed = flops['Global']
     if hasattr(backbone, 'freq_embed'):
-        defined = define_flops(backbone, height, width)
+        defined -= flops['Network.model.backbone']
+        defined += define_flops(backbone, height, width)
     return Complexity(
-        params=params,
-        defined=rest + defined,
-        executed=rest + executed,
+        params=sum(p.numel() for p in model.parameters()),
+        defined=defined,
+        executed=executed,
         shape=(height, width),
     )
 
@@ -203,95 +206,42 @@ class Network(nn.Module):
             model(image, mode='tensor')
 
 
-def count_flops(
-    network: nn.Module,
-    height: int,
-    width: int,
-    backbone: nn.Module | None = None,
-) -> Counter:
-    """Count the FLOPs of one forward pass.
+def count_flops(forward: Callable[[], object]) -> dict[str, int]:
+    """Count the FLOPs of a forward pass.
 
     Args:
-        network (nn.Module): A network of images; it is computed unless its
-            parameters are on the meta device.
-        height (int): Height of the image.
-        width (int): Width of the image.
-        backbone (nn.Module, optional): A part of it to count apart.
-            Defaults to None.
+        forward (Callable): Runs it. Tensors on the meta device do.
 
     Returns:
-        Counter: FLOPs under ``'backbone'`` and ``'rest'``.
+        dict[str, int]: FLOPs of each module by its path that starts with the
+        class of the outermost one, and of all under ``'Global'``.
     """
-    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
-    image = first.weight.new_zeros(1, first.in_channels, height, width)
-    counter = FlopCounter()
-    with _without_autocast(), counter.watch(backbone), counter:
-        network(image)
-    return counter.flops
+    counter = FlopCounterMode(display=False, custom_mapping=_RULES)
+    with (
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        _without_autocast(),
+        counter,
+    ):
+        forward()
+    return {
+        name: sum(counts.values()) // 2
+        for name, counts in counter.get_flop_counts().items()
+    }
 
 
-class FlopCounter(TorchDispatchMode):
-    """Sum up the FLOPs of the operators that run in its context."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops: Counter = Counter()
-        self._part = 'rest'
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        rule = _RULES.get(func.overloadpacket)
-        if rule is not None:
-            self.flops[self._part] += rule(args, out)
-        return out
-
-    @contextlib.contextmanager
-    def watch(self, backbone: nn.Module | None) -> Iterator[None]:
-        """Count what runs in a backbone apart."""
-
-        def enter(*_) -> None:
-            self._part = 'backbone'
-
-        def leave(*_) -> None:
-            self._part = 'rest'
-
-        with contextlib.ExitStack() as hooks:
-            if backbone is not None:
-                handle = backbone.register_forward_pre_hook(enter)
-                hooks.callback(handle.remove)
-                handle = backbone.register_forward_hook(leave)
-                hooks.callback(handle.remove)
-            yield
+def _per_input(flops: int) -> Callable:
+    return lambda x, *_, **__: 2 * flops * math.prod(x)
 
 
-def _count_convolution(args: tuple, out: Tensor) -> int:
-    x, weight, transposed = args[0], args[1], args[6]
-    positions = (x if transposed else out).shape[2:]
-    return x.shape[0] * weight.numel() * positions.numel()
+def _per_output(flops: int) -> Callable:
+    return lambda *_, out_shape, **__: 2 * flops * math.prod(out_shape)
 
 
-def _per_input(factor: int):
-    return lambda args, out: factor * args[0].numel()
-
-
-def _per_output(factor: int):
-    return lambda args, out: factor * out.numel()
-
-
-def _count_norm(args: tuple, out: tuple) -> int:
-    return (4 if args[1] is None and args[2] is None else 5) * args[0].numel()
-
-
+# What FlopCounterMode does not count, at its two FLOPs a multiply-add.
 _RULES = {
-    aten.convolution: _count_convolution,
-    aten.mm: lambda args, out: out.numel() * args[0].shape[-1],
-    aten.bmm: lambda args, out: out.numel() * args[0].shape[-1],
-    aten.addmm: lambda args, out: out.numel() * args[1].shape[-1],
-    aten.baddbmm: lambda args, out: out.numel() * args[1].shape[-1],
-    aten.native_layer_norm: lambda args, out: _count_norm(
-        args[:1] + args[2:4], out
-    ),
-    aten.native_group_norm: _count_norm,
+    aten.native_layer_norm: _per_input(5),
+    aten.native_group_norm: _per_input(5),
     aten.native_batch_norm: _per_input(2),
     aten._native_batch_norm_legit_no_training: _per_input(2),
     aten.upsample_nearest2d: _per_output(1),

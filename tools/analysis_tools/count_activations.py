@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 
 import torch
-from benchmark import parse_size
-from benchmark_models import BACKBONES, build_network
+from benchmark.cli import parse_size
+from benchmark.networks import BACKBONES, build_network
+from benchmark.report import make_table
 from torch import Tensor, nn
 
 from mmvheat import fast
 from mmvheat.engine.errors import run_main
-from mmvheat.visualization import markdown_table
 
 
 def count_saved_bytes(network: nn.Module, images: Tensor) -> int:
@@ -86,7 +86,7 @@ def main() -> None:
             counts.append(count_saved_bytes(network, images))
         rows.append([name, *(f'{n / 2**30:.2f} GiB' for n in counts)])
     header = [f'{size}, fp32, counted', 'saved', 'MMVHEAT_FAST=0']
-    print(markdown_table(header, rows))
+    print(make_table(header, rows))
 
 
 if __name__ == '__main__':

@@ -1,0 +1,196 @@
+"""The networks that the benchmark compares."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from complexity import build
+from mmengine.registry import MODELS
+from torch import nn
+
+from benchmark.step import is_whole
+from mmvheat.engine.config import load_config
+from mmvheat.engine.errors import UserError
+from mmvheat.engine.hooks.float32_ops_hook import keep_ops_in_float32
+
+ROOT = Path(__file__).resolve().parents[3]
+DEFAULT_CONFIGS = {
+    str(ROOT / 'configs' / path): library
+    for path, library in (
+        ('mask_rcnn/mask-rcnn_vheat-t_fpn_1x_coco.py', 'mmdet'),
+        ('mask_rcnn/mask-rcnn_swin-t_fpn_1x_coco.py', 'mmdet'),
+        ('upernet/upernet_vheat-t_8xb2-160k_ade20k-512x512.py', 'mmseg'),
+        ('upernet/upernet_swin-t_8xb2-160k_ade20k-512x512.py', 'mmseg'),
+    )
+}
+"""Configs of whole models, and the library that each needs."""
+
+
+def _list_backbones() -> dict[str, dict]:
+    backbones = {
+        'vheat-n': dict(  # of the quickstart
+            type='vHeat',
+            arch=dict(
+                embed_dims=32,
+                depths=(1, 1, 2, 1),
+                post_norm=False,
+                layer_scale=None,
+            ),
+        ),
+        'resnet-50': dict(type='mmdet.ResNet', depth=50),
+    }
+    for letter, arch, dims, depth in (
+        ('t', 'tiny', 96, 6),
+        ('s', 'small', 96, 18),
+        ('b', 'base', 128, 18),
+    ):
+        backbones[f'vheat-{letter}'] = dict(type='vHeat', arch=arch)
+        backbones[f'swin-{letter}'] = dict(
+            type='mmdet.SwinTransformer',
+            embed_dims=dims,
+            depths=(2, 2, depth, 2),
+            num_heads=tuple(dims // 32 * 2**i for i in range(4)),
+            drop_path_rate=0.1,
+        )
+        backbones[f'convnext-{letter}'] = dict(
+            type='mmpretrain.ConvNeXt',
+            arch=arch,
+            out_indices=(0, 1, 2, 3),
+            gap_before_final_norm=False,
+            drop_path_rate=0.1,
+        )
+    return backbones
+
+
+BACKBONES = _list_backbones()
+"""Config of every backbone known by a name of its own."""
+
+
+def split_name(name: str) -> tuple[str, set[str]]:
+    """Split ``'vheat-t+cp+compile'`` into the network and its options."""
+    name, *options = name.split('+')
+    return name, set(options)
+
+
+def get_label(name: str) -> str:
+    """Get the short name of a network: of a config without its folder."""
+    base, plus, options = name.partition('+')
+    return (Path(base).stem if base.endswith('.py') else base) + plus + options
+
+
+def check_name(name: str) -> None:
+    """Check the name of a network without importing its library.
+
+    Args:
+        name (str): A backbone of :data:`BACKBONES` or the path of a config;
+            ``+compile`` behind it compiles the network, ``+cp`` recomputes
+            the blocks of a vHeat in training.
+
+    Raises:
+        UserError: There is no such network or option.
+    """
+    base, options = split_name(name)
+    if base.endswith('.py'):
+        if not Path(base).is_file():
+            raise UserError(f'The config {base} does not exist.')
+    elif base not in BACKBONES:
+        raise UserError(
+            f'There is no model {base!r}; give some of '
+            f'{", ".join(BACKBONES)}, or the path of a config.'
+        )
+    allowed = {'compile'}
+    if base.startswith('vheat-'):
+        allowed.add('cp')
+    for option in sorted(options - allowed):
+        raise UserError(
+            f'{name!r} has the unknown option +{option}; {base} takes '
+            f'{" and ".join("+" + o for o in sorted(allowed))}.'
+        )
+
+
+def why_missing(name: str) -> str | None:
+    """Tell why the library of a network is missing; None where it is not."""
+    base, _ = split_name(name)
+    library = DEFAULT_CONFIGS.get(base)
+    if base in BACKBONES:
+        library = BACKBONES[base]['type'].rpartition('.')[0]
+    if library:
+        try:
+            importlib.import_module(f'{library}.models')
+        except Exception as error:  # a broken library may raise anything
+            reason = ' '.join(str(error).split())
+            return f'{library} cannot be imported: {reason}'
+    return None
+
+
+def build_network(
+    name: str, device: str = 'cpu', channels_last: bool = False
+) -> nn.Module:
+    """Build a network with random weights, see :func:`check_name`.
+
+    Args:
+        name (str): Of the network.
+        device (str): Where it goes. Defaults to 'cpu'.
+        channels_last (bool): Memory format of its weights. Defaults to False.
+
+    Raises:
+        UserError: It cannot be built.
+    """
+    base, options = split_name(name)
+    torch.manual_seed(0)
+    with _silence():
+        if base in BACKBONES:
+            settings = dict(BACKBONES[base])
+            if base.startswith('vheat-'):
+                settings.update(img_size=512, with_cp='cp' in options)
+            network = MODELS.build(settings)
+        else:
+            network = _build_whole(base)
+    network.to(device)
+    if channels_last:
+        network.to(memory_format=torch.channels_last)
+    if 'compile' in options:
+        part = network.backbone if is_whole(network) else network
+        part.compile(dynamic=False)
+    return network
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep libraries from telling how they build and initialise."""
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _build_whole(path: str) -> nn.Module:
+    cfg = load_config(path)
+    model = cfg.model
+    model.backbone.init_cfg = None
+    # How many regions survive depends on the weights. Let it be the same for
+    # every backbone: as many as there may be, of no object at first.
+    for settings, name in (('test_cfg', 'rpn'), ('train_cfg', 'rpn_proposal')):
+        proposals = (model.get(settings) or {}).get(name)
+        if proposals:
+            proposals.nms.iou_threshold = 1.0
+    # Nor do recipes agree on how segmentors are tested.
+    if (model.get('test_cfg') or {}).get('mode') == 'slide':
+        model.test_cfg = dict(mode='whole')
+    network = build(cfg)
+    network.init_weights()
+    keep_ops_in_float32(network)
+    return network

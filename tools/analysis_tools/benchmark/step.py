@@ -1,0 +1,152 @@
+"""One evaluation or training step of a network on random images.
+
+Nothing of mmvheat is imported here: ``worker.py`` runs steps of any checkout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Shape of a batch of images."""
+
+    batch: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f'{self.batch}x{self.height}x{self.width}'
+
+    @property
+    def pixels(self) -> int:
+        """int: Pixels of one image."""
+        return self.height * self.width
+
+
+def is_whole(network: nn.Module) -> bool:
+    """Tell detectors, segmentors and classifiers from backbones."""
+    return hasattr(network, 'predict')
+
+
+class Step:
+    """An evaluation or a training step on random images.
+
+    Whole models predict, or compute their own loss on random annotations;
+    the loss of a backbone is the sum of the mean squares of its outputs.
+    Training runs forward and backward without an optimiser; in a batch of one
+    image batch norm stays as at evaluation.
+
+    Args:
+        network (nn.Module): The network, whose mode is set.
+        mode (str): ``'eval'`` or ``'train'``.
+        dtype (str): A key of DTYPES: single precision, or that of autocast.
+        size (Size): Shape of the images.
+        channels_last (bool): Memory format of the images. Defaults to False.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mode: str,
+        dtype: str,
+        size: Size,
+        channels_last: bool = False,
+    ) -> None:
+        self.network = network.train(mode == 'train')
+        if size.batch == 1:
+            for module in network.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        self.device = next(network.parameters()).device
+        self.autocast = contextlib.nullcontext()
+        if dtype != 'fp32':
+            self.autocast = torch.autocast(self.device.type, DTYPES[dtype])
+        images = torch.randn(
+            size.batch,
+            3,
+            size.height,
+            size.width,
+            generator=torch.Generator().manual_seed(0),
+        )
+        if channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        self.images = images.to(self.device)
+        self.samples = None
+        if is_whole(network):
+            self.samples = _make_samples(network, size, self.device)
+
+    def forward(self) -> object:
+        """Compute the outputs, or the loss in training."""
+        network, images = self.network, self.images
+        with self.autocast:
+            if self.samples is None:
+                outputs = network(images)
+                if not network.training:
+                    return outputs
+                return sum(o.float().square().mean() for o in outputs)
+            if network.training:
+                losses = network.loss(images, self.samples)
+                return network.parse_losses(losses)[0]
+            return network.predict(images, self.samples)
+
+    def __call__(self) -> None:
+        """Run the step and forget its results."""
+        if not self.network.training:
+            with torch.no_grad():
+                self.forward()
+            return
+        self.forward().backward()
+        self.network.zero_grad(set_to_none=True)
+
+
+def _make_samples(
+    network: nn.Module, size: Size, device: torch.device
+) -> list:
+    """Make a data sample with random annotations for every image."""
+    shape = (size.height, size.width)
+    if hasattr(network, 'decode_head'):
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample
+
+        labels = torch.randint(network.num_classes, (1, *shape), device=device)
+        samples = [
+            SegDataSample(gt_sem_seg=PixelData(data=labels))
+            for _ in range(size.batch)
+        ]
+    elif hasattr(network, 'bbox_head') or hasattr(network, 'roi_head'):
+        from mmdet.testing import demo_mm_inputs
+
+        samples = demo_mm_inputs(
+            size.batch,
+            [(3, *shape)] * size.batch,
+            num_items=[8] * size.batch,
+            num_classes=2,
+            with_mask=True,
+            device=device,
+        )['data_samples']
+    else:
+        from mmpretrain.structures import DataSample
+
+        samples = [
+            DataSample().set_gt_label(0).to(device) for _ in range(size.batch)
+        ]
+    for sample in samples:
+        sample.set_metainfo(
+            dict(
+                img_shape=shape,
+                ori_shape=shape,
+                pad_shape=shape,
+                batch_input_shape=shape,
+                scale_factor=(1.0, 1.0),
+            )
+        )
+    return samples
