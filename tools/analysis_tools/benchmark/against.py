@@ -36,6 +36,11 @@ class Worker:
 
     def __init__(self, checkout: Path, device: str) -> None:
         self.checkout = checkout.resolve()
+        if not (checkout / 'mmvheat').is_dir():
+            raise UserError(
+                f'{checkout} has no folder mmvheat; give a checkout of the '
+                'repository to --against.'
+            )
         paths = [str(self.checkout), str(HERE.parents[1])]
         paths += filter(None, [os.environ.get('PYTHONPATH')])
         self.process = subprocess.Popen(
@@ -46,21 +51,11 @@ class Worker:
             text=True,
             env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
         )
-        found = Path(self._read())
-        if self.checkout not in found.parents:
-            self.process.kill()
-            raise UserError(
-                f'{checkout} is not a checkout of mmvheat: it has no folder '
-                f'mmvheat, and {found.parent} was found instead.'
-            )
 
     def time(self, case: Sequence, count: int) -> float:
         """Run a case some times; seconds of one run."""
         self.process.stdin.write(json.dumps([case, count]) + '\n')
         self.process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> object:
         line = self.process.stdout.readline()
         if not line:
             raise UserError(

@@ -1,14 +1,16 @@
 """Time vHeat-T of the one checkout that ``PYTHONPATH`` names.
 
-``against.py`` starts two of these, each with a checkout of its own. Says where
-its mmvheat comes from, then answers every line of standard input, a case and
-a number of runs, with the seconds of one run.
+``against.py`` starts two of these, each with a checkout of its own. Answers
+every line of standard input, a case and a number of runs, with the seconds of
+one run.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import torch
 
@@ -21,10 +23,12 @@ from mmvheat.models import vHeat
 def main(device: str, threads: str) -> None:
     """Answer until standard input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr
+    checkout = os.environ['PYTHONPATH'].split(os.pathsep)[0]
+    if not Path(mmvheat.__file__).is_relative_to(checkout):
+        sys.exit(f'{mmvheat.__file__} is not that of {checkout}')
     torch.set_num_threads(int(threads))
     torch.manual_seed(0)
     network = vHeat(arch='tiny', img_size=512).to(device)
-    print(json.dumps(mmvheat.__file__), file=answers, flush=True)
     last = step = None
     for line in sys.stdin:
         case, count = json.loads(line)
