@@ -282,7 +282,7 @@ def test_vheat_needs_no_downstream_library(tmp_path: Path) -> None:
         '    sys.modules[name] = None\n'
         f'runpy.run_path({str(TOOL)!r}, run_name="__main__")\n'
     )
-    options = '--models vheat-n --sizes 1x32x32 --repeats 1 --dtypes fp32'
+    options = '--models vheat-n --sizes 1x32x32 --modes train --dtypes fp32'
 
     done = subprocess.run(
         [sys.executable, '-c', code, *options.split()]

@@ -116,7 +116,8 @@ class Benchmark:
     def _run_case(self, mode: str, dtype: str, size: Size) -> list[dict]:
         """Measure all networks in one mode, dtype and size, in turn."""
         args = self.args
-        torch._dynamo.reset()  # a program is compiled for each size
+        if any('+compile' in label for label in self.networks):
+            torch._dynamo.reset()  # a program is compiled for each size
         steps, memory = {}, {}
         for label, network in self.networks.items():
             if mode == 'eval' and 'cp' in split_name(label)[1]:

@@ -61,7 +61,8 @@ class Step:
         size: Size,
         channels_last: bool = False,
     ) -> None:
-        self.network = network.train(mode == 'train')
+        self.network = network
+        network.train(mode == 'train')
         if size.batch == 1:
             for module in network.modules():
                 if isinstance(module, _BatchNorm):
