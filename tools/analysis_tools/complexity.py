@@ -250,6 +250,14 @@ _RULES = {
     aten._adaptive_avg_pool2d: _per_input(1),
     aten.mean: _per_input(1),  # what pooling to 1x1 becomes
 }
+# Overloads that are not named are taken apart before they are counted.
+_RULES.update(
+    {
+        getattr(operator, overload): rule
+        for operator, rule in _RULES.items()
+        for overload in operator.overloads()
+    }
+)
 
 
 def _run_region_heads(roi_head: nn.Module, features: Tensor) -> None:
