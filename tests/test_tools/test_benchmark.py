@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'benchmark'
 sys.path.insert(0, str(TOOL.parent))
 
-from benchmark import against, cli, run  # noqa: E402
-from benchmark.networks import build_network  # noqa: E402
+from benchmark import against, cli, run, timing  # noqa: E402
+from benchmark.networks import build  # noqa: E402
 from benchmark.report import make_markdown  # noqa: E402
 from benchmark.step import Size, Step  # noqa: E402
 from benchmark.timing import (  # noqa: E402
@@ -33,14 +34,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of the tool on tiny images."""
     folder = tmp_path_factory.mktemp('run') / 'out'
     args = cli.parse_args(
-        '--models vheat-n vheat-n+cp --peer vheat-n --repeats 3 '
+        '--models vheat-n resnet-50 --peer resnet-50 --repeats 3 '
         '--sizes 2x32x32 1x64x64 --dtypes fp32 --device cpu '
         f'--out-dir {folder}'.split()
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, 'GEMM', dict(cpu=64))
         quick = partial(time_interleaved, min_seconds=0)
-        patch.setattr(run, 'time_interleaved', quick)
+        patch.setattr(timing, 'time_interleaved', quick)
         run.Benchmark(args).run()
     return folder
 
@@ -54,29 +54,19 @@ def report(finished: Path) -> dict:
 def test_measures_every_network_in_every_case(report: dict) -> None:
     found = [(r['mode'], r['size'], r['model']) for r in report['results']]
 
-    assert found == [
-        (mode, size, model)
-        for mode, models in (
-            ('eval', ['vheat-n']),
-            ('train', ['vheat-n', 'vheat-n+cp']),
-        )
-        for size in ('2x32x32', '1x64x64')
-        for model in models
-    ]
+    models = ('vheat-n', 'resnet-50')
+    sizes = ('2x32x32', '1x64x64')
+    assert found == list(product(('eval', 'train'), sizes, models))
     assert all(len(row['seconds']) == 3 for row in report['results'])
 
 
 def test_figures_follow_from_the_times(report: dict) -> None:
-    limits = {}
-    for row in report['results']:
-        median = sorted(row['seconds'])[1]
-        assert row['ms'] == pytest.approx(1e3 * median)
-        assert row['peer'] == 'vheat-n'
-        if row['model'] == 'vheat-n':
-            assert row['speed'] == [1, 1, 1]
-        limit = row['flops'] / median / row['of_limit']
-        case = row['mode'], row['size']
-        assert limits.setdefault(case, limit) == pytest.approx(limit)
+    first, second = report['results'][:2]
+
+    assert first['ms'] == pytest.approx(1e3 * sorted(first['seconds'])[1])
+    ratios = [b / a for a, b in zip(first['seconds'], second['seconds'])]
+    assert first['speed'][1] == pytest.approx(sorted(ratios)[1])
+    assert second['speed'] == [1, 1, 1]
 
 
 def test_tables_of_a_cpu_have_ratios_and_no_times(finished: Path) -> None:
@@ -94,13 +84,13 @@ def test_tables_of_a_cpu_have_ratios_and_no_times(finished: Path) -> None:
 
 def test_tables_of_a_gpu_have_times_and_memory(report: dict) -> None:
     for row in report['results']:
-        row.update(ms=20.0, memory=3e9, memory_ratio=0.75)
+        row.update(ms=20.0, memory=3e9)
 
     text = make_markdown(dict(report, device='cuda'))
 
     row = next(line for line in text.splitlines() if '| 2x32x32' in line)
     cells = [cell.strip() for cell in row.split('|')]
-    assert cells[6:10] == ['20', '100', '3.00', '0.75']
+    assert cells[6:9] == ['20', '100', '3.00']
 
 
 def test_leaves_a_picture_and_nothing_unfinished(finished: Path) -> None:
@@ -142,7 +132,6 @@ def test_speed_is_compared_round_by_round() -> None:
     ('label', 'peer'),
     [
         ('vheat-t', 'swin-t'),
-        ('vheat-t+cp', 'swin-t'),
         ('vheat-t+compile', 'swin-t+compile'),
         ('mask-rcnn_vheat-t_fpn_1x_coco', 'mask-rcnn_swin-t_fpn_1x_coco'),
         ('upernet_vheat-t_8xb2', None),
@@ -155,37 +144,8 @@ def test_peer_runs_the_same_way(label: str, peer: str | None) -> None:
     assert run.find_peer(label, labels, 'swin-t') == peer
 
 
-def test_flops_of_resnet_are_the_published_ones() -> None:
-    size = Size(2, 224, 224)
-
-    flops = run.count_step_flops('resnet-50', 'eval', size, 'cpu')
-
-    # 4.09 G with a classifier of 2 M, which a backbone has not; norms add.
-    assert flops / 2 == pytest.approx(4.1e9, rel=0.02)
-
-
-def test_flops_of_a_whole_model_are_those_of_its_backbone_and_more() -> None:
-    size = Size(1, 64, 64)
-    config = ROOT / 'configs/quickstart/vheat-n_16e_digit-crops-64x64.py'
-
-    backbone = run.count_step_flops('vheat-n', 'eval', size, 'cpu')
-    whole = run.count_step_flops(str(config), 'eval', size, 'cpu')
-
-    # The head comes on top. The named backbone resizes frequencies of a
-    # larger grid, and normalises the output of each stage.
-    grids = [(128 // 2**i, 16 // 2**i) for i in range(4)]
-    resized = sum(
-        old * new * (old + new) * 32 * 2**i
-        for i, (old, new) in enumerate(grids)
-    )
-    same = sum(2 * new**3 * 32 * 2**i for i, (_, new) in enumerate(grids))
-    norms = sum(5 * new**2 * 32 * 2**i for i, (_, new) in enumerate(grids[:3]))
-    alone = backbone - resized + same - norms
-    assert alone < whole < 1.1 * alone
-
-
 def test_training_step_computes_gradients_and_drops_them() -> None:
-    network = build_network('vheat-n')
+    network = build('vheat-n')
     step = Step(network, 'train', 'fp32', Size(1, 32, 32))
     seen = []
     weight = next(network.parameters())
@@ -205,7 +165,7 @@ def test_whole_models_run_in_bfloat16(
     name: str, configs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('SHAPES', 'nowhere')
-    network = build_network(str(configs / f'{name}.py'))
+    network = build(str(configs / f'{name}.py'))
 
     loss = Step(network, 'train', 'bf16', Size(1, 64, 64)).forward()
     assert loss.isfinite()
@@ -238,10 +198,8 @@ def test_missing_library_costs_a_line(
     ('arguments', 'expected'),
     [
         (['--models', 'vheat-x'], ["no model 'vheat-x'", 'vheat-n, ']),
-        (['--models', 'swin-t+cp'], ['unknown option +cp; swin-t takes']),
         (['--models', 'no.py'], ['config no.py does not exist']),
         (['--models', 'vheat-n', '--peer', 'swin-x'], ["no model 'swin-x'"]),
-        (['--models'], ['No model is left']),
         (['--models', 'vheat-n', '--out-dir', __file__], ['cannot be made']),
     ],
 )
@@ -259,7 +217,7 @@ def test_run_without_any_result_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, 'supports', lambda dtype, device: False)
-    options = '--models vheat-n --dtypes fp16 --sizes 1x32x32 --out-dir'
+    options = '--models vheat-n --dtypes fp16 --out-dir'
     args = cli.parse_args([*options.split(), str(tmp_path)])
 
     with pytest.raises(UserError, match='No model could be'):

@@ -12,12 +12,10 @@ biases and other elementwise operations are free.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from unittest import mock
 
 import torch
 from mmengine.config import Config
@@ -217,12 +215,7 @@ def count_flops(forward: Callable[[], object]) -> dict[str, int]:
         class of the outermost one, and of all under ``'Global'``.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_RULES)
-    with (
-        torch.no_grad(),
-        sdpa_kernel(SDPBackend.MATH),
-        _without_autocast(),
-        counter,
-    ):
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         forward()
     return {
         name: sum(counts.values()) // 2
@@ -289,13 +282,3 @@ def _make_sample(scope: str, image: Tensor) -> object:
     else:
         from mmseg.structures import SegDataSample as DataSample
     return DataSample(metainfo=meta)
-
-
-@contextlib.contextmanager
-def _without_autocast() -> Iterator[None]:
-    """Switch autocast off, which raises errors on the meta device."""
-    with (
-        mock.patch('torch.is_autocast_enabled', return_value=False),
-        mock.patch('torch.autocast', return_value=contextlib.nullcontext()),
-    ):
-        yield

@@ -15,7 +15,7 @@ import argparse
 
 import torch
 from benchmark.cli import parse_size
-from benchmark.networks import BACKBONES, build_network
+from benchmark.networks import BACKBONES, build
 from benchmark.report import make_table
 from torch import Tensor, nn
 
@@ -77,7 +77,7 @@ def main() -> None:
     size = args.size
     rows = []
     for name in args.models:
-        network = build_network(name).to('meta')
+        network = build(name).to('meta')
         network.train()
         shape = (size.batch, 3, size.height, size.width)
         images = torch.zeros(shape, device='meta')

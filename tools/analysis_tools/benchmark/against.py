@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,56 +22,6 @@ ROOT = HERE.parents[3]
 HEADER = ['Case', 'Speed', 'Range', 'ms', 'ms, other']
 
 
-class Worker:
-    """A process that times the vHeat-T of one checkout.
-
-    Args:
-        checkout (Path): A folder that holds ``mmvheat/``.
-        device (str): ``'cpu'`` or ``'cuda'``.
-
-    Raises:
-        UserError: There is no mmvheat in it, or its process ended.
-    """
-
-    def __init__(self, checkout: Path, device: str) -> None:
-        self.checkout = checkout.resolve()
-        if not (checkout / 'mmvheat').is_dir():
-            raise UserError(
-                f'{checkout} has no folder mmvheat; give a checkout of the '
-                'repository to --against.'
-            )
-        paths = [str(self.checkout), str(HERE.parents[1])]
-        paths += filter(None, [os.environ.get('PYTHONPATH')])
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE.with_name('worker.py'))]
-            + [device, str(torch.get_num_threads())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
-        )
-
-    def time(self, case: Sequence, count: int) -> float:
-        """Run a case some times; seconds of one run."""
-        self.process.stdin.write(json.dumps([case, count]) + '\n')
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise UserError(
-                f'The vHeat of {self.checkout} does not run; its error '
-                'stands above.'
-            )
-        return json.loads(line)
-
-    def describe(self) -> str:
-        """Name the commit, ``-dirty`` if files were changed since."""
-        command = ['git', '-C', self.checkout, 'describe', '--always']
-        run = subprocess.run(
-            [*command, '--dirty'], capture_output=True, text=True
-        )
-        return f'{self.checkout} ({run.stdout.strip() or "no commit"})'
-
-
 def compare_checkouts(args: Namespace) -> str:
     """Time two checkouts in turn, each in a process of its own.
 
@@ -82,30 +31,62 @@ def compare_checkouts(args: Namespace) -> str:
     Returns:
         str: What was compared, and a table in markdown: speed relative to the
         other checkout, and the median times.
+
+    Raises:
+        UserError: There is no mmvheat in the other one, or one does not run.
     """
+    if not (args.against / 'mmvheat').is_dir():
+        raise UserError(
+            f'{args.against} has no folder mmvheat; give a checkout of the '
+            'repository to --against.'
+        )
+    paths = dict(own=ROOT, other=args.against.resolve())
+    workers = {k: start_worker(p, args.device) for k, p in paths.items()}
     rows = []
-    workers = []
-    try:
-        for path in (ROOT, args.against):
-            workers.append(Worker(path, args.device))
-        for mode, dtype, size in product(args.modes, args.dtypes, args.sizes):
-            case = [mode, dtype, size.batch, size.height, size.width]
-            timers = {
-                name: partial(worker.time, case)
-                for name, worker in zip(('own', 'other'), workers)
-            }
-            times = time_interleaved(timers, args.repeats)
-            low, speed, high = compare_speed(**times)
-            row = [f'{mode} {dtype} {size}', f'{speed:.3f}']
-            row += [f'{low:.3f} to {high:.3f}']
-            row += [f'{1e3 * quartiles(t)[1]:.4g}' for t in times.values()]
-            rows.append(row)
-            print(*row, sep='  ', flush=True)
-        own, theirs = (worker.describe() for worker in workers)
-    finally:
-        for worker in workers:
-            worker.process.communicate()
+    for mode, dtype, size in product(args.modes, args.dtypes, args.sizes):
+        case = [mode, dtype, *size]
+        times = time_interleaved(
+            {name: partial(ask, w, case) for name, w in workers.items()},
+            args.repeats,
+        )
+        low, speed, high = compare_speed(**times)
+        row = [f'{mode} {dtype} {size}', f'{speed:.3f}']
+        row += [f'{low:.3f} to {high:.3f}']
+        row += [f'{1e3 * quartiles(t)[1]:.4g}' for t in times.values()]
+        rows.append(row)
+        print(*row, sep='  ', flush=True)
+    own, other = map(name_commit, paths.values())
     return (
-        f'vHeat-T of {own} relative to {theirs}; a speed above 1 is '
-        f'faster.\n\n{make_table(HEADER, rows)}'
+        f'vHeat-T of {own} relative to {other}; a speed above 1 is faster.'
+        f'\n\n{make_table(HEADER, rows)}'
     )
+
+
+def start_worker(checkout: Path, device: str) -> subprocess.Popen:
+    """Start the process of a checkout; it ends with this one."""
+    paths = [str(checkout), str(HERE.parents[1])]
+    paths += filter(None, [os.environ.get('PYTHONPATH')])
+    return subprocess.Popen(
+        [sys.executable, str(HERE.with_name('worker.py'))]
+        + [device, str(torch.get_num_threads())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
+    )
+
+
+def ask(worker: subprocess.Popen, case: list, count: int) -> float:
+    """Have a worker run a case some times; seconds of one run."""
+    print(json.dumps([case, count]), file=worker.stdin, flush=True)
+    line = worker.stdout.readline()
+    if not line:
+        raise UserError('The vHeat of a checkout does not run, see above.')
+    return json.loads(line)
+
+
+def name_commit(checkout: Path) -> str:
+    """Name a checkout and its commit, ``-dirty`` if files were changed."""
+    command = ['git', '-C', str(checkout), 'describe', '--always', '--dirty']
+    run = subprocess.run(command, capture_output=True, text=True)
+    return f'{checkout} ({run.stdout.strip() or "no commit"})'

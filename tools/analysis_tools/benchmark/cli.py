@@ -9,9 +9,7 @@
 All networks run in one process, in turn, several rounds, so that noise hits
 all alike. Tables, every measurement and, of several sizes, a picture go to
 ``benchmark.md``, ``benchmark.json`` and ``speed.png`` in ``--out-dir``.
-
-Backbones need no more than their own library; those whose library is missing
-are left out. The defaults take about ten minutes on two cores.
+Networks whose library is missing are left out.
 """
 
 from __future__ import annotations
@@ -36,9 +34,7 @@ SIZES = dict(
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Compare the speed and memory of networks.'
-    )
+    parser = argparse.ArgumentParser(description='Compare networks.')
     add = parser.add_argument
     add(
         '--models',
@@ -46,22 +42,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=MODELS,
         metavar='NAME',
         help='vheat-*, swin-*, convnext-* (t, s or b), vheat-n, resnet-50 or '
-        'a config; NAME+compile compiles it, vheat-*+cp recomputes blocks in '
-        f'training (default: {" ".join(MODELS)})',
+        f'the path of a config (default: {" ".join(MODELS)})',
     )
     add(
         '--configs',
-        nargs='*',
-        metavar='PATH',
-        help='whole detectors and segmentors as well; without paths Mask '
-        'R-CNN and UperNet with vHeat-T and Swin-T',
+        action='store_true',
+        help='whole models too: Mask R-CNN and UperNet of vHeat-T and Swin-T',
     )
     add(
         '--peer',
         default='swin-t',
         metavar='NAME',
-        help='what speed is relative to (default: swin-t, if it runs); for '
-        'a config the one of the same algorithm with this backbone',
+        help='what speed is relative to (default: swin-t); of a config the '
+        'one of the same algorithm with this backbone',
     )
     add('--modes', nargs='+', choices=MODES, default=MODES)
     add('--dtypes', nargs='+', choices=DTYPES, default=('fp32', 'bf16'))

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
+import complexity
 import torch
-from complexity import build
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -34,16 +29,12 @@ DEFAULT_CONFIGS = {
 
 
 def _list_backbones() -> dict[str, dict]:
+    tiny = dict(
+        embed_dims=32, depths=(1, 1, 2, 1), post_norm=False, layer_scale=None
+    )
     backbones = {
-        'vheat-n': dict(  # of the quickstart
-            type='vHeat',
-            arch=dict(
-                embed_dims=32,
-                depths=(1, 1, 2, 1),
-                post_norm=False,
-                layer_scale=None,
-            ),
-        ),
+        # of the quickstart
+        'vheat-n': dict(type='vHeat', arch=tiny, img_size=512),
         'resnet-50': dict(type='mmdet.ResNet', depth=50),
     }
     for letter, arch, dims, depth in (
@@ -51,7 +42,9 @@ def _list_backbones() -> dict[str, dict]:
         ('s', 'small', 96, 18),
         ('b', 'base', 128, 18),
     ):
-        backbones[f'vheat-{letter}'] = dict(type='vHeat', arch=arch)
+        backbones[f'vheat-{letter}'] = dict(
+            type='vHeat', arch=arch, img_size=512
+        )
         backbones[f'swin-{letter}'] = dict(
             type='mmdet.SwinTransformer',
             embed_dims=dims,
@@ -73,108 +66,68 @@ BACKBONES = _list_backbones()
 """Config of every backbone known by a name of its own."""
 
 
-def split_name(name: str) -> tuple[str, set[str]]:
-    """Split ``'vheat-t+cp+compile'`` into the network and its options."""
-    name, *options = name.split('+')
-    return name, set(options)
-
-
 def get_label(name: str) -> str:
     """Get the short name of a network: of a config without its folder."""
-    base, plus, options = name.partition('+')
-    return (Path(base).stem if base.endswith('.py') else base) + plus + options
+    return Path(name).stem if name.endswith('.py') else name
 
 
 def check_name(name: str) -> None:
     """Check the name of a network without importing its library.
 
-    Args:
-        name (str): A backbone of :data:`BACKBONES` or the path of a config;
-            ``+compile`` behind it compiles the network, ``+cp`` recomputes
-            the blocks of a vHeat in training.
-
     Raises:
-        UserError: There is no such network or option.
+        UserError: It is neither in :data:`BACKBONES` nor the path of a
+            config.
     """
-    base, options = split_name(name)
-    if base.endswith('.py'):
-        if not Path(base).is_file():
-            raise UserError(f'The config {base} does not exist.')
-    elif base not in BACKBONES:
+    if name.endswith('.py'):
+        if not Path(name).is_file():
+            raise UserError(f'The config {name} does not exist.')
+    elif name not in BACKBONES:
         raise UserError(
-            f'There is no model {base!r}; give some of '
+            f'There is no model {name!r}; give some of '
             f'{", ".join(BACKBONES)}, or the path of a config.'
-        )
-    allowed = {'compile'}
-    if base.startswith('vheat-'):
-        allowed.add('cp')
-    for option in sorted(options - allowed):
-        raise UserError(
-            f'{name!r} has the unknown option +{option}; {base} takes '
-            f'{" and ".join("+" + o for o in sorted(allowed))}.'
         )
 
 
 def why_missing(name: str) -> str | None:
     """Tell why the library of a network is missing; None where it is not."""
-    base, _ = split_name(name)
-    library = DEFAULT_CONFIGS.get(base)
-    if base in BACKBONES:
-        library = BACKBONES[base]['type'].rpartition('.')[0]
-    if library:
-        try:
+    library = DEFAULT_CONFIGS.get(name)
+    if name in BACKBONES:
+        library = BACKBONES[name]['type'].rpartition('.')[0]
+    try:
+        if library:
             importlib.import_module(f'{library}.models')
-        except Exception as error:  # a broken library may raise anything
-            reason = ' '.join(str(error).split())
-            return f'{library} cannot be imported: {reason}'
+    except Exception as error:  # a broken library may raise anything
+        reason = ' '.join(str(error).split())
+        return f'{library} cannot be imported: {reason}'
     return None
 
 
-def build_network(
-    name: str, device: str = 'cpu', channels_last: bool = False
+def build(
+    name: str,
+    device: str = 'cpu',
+    channels_last: bool = False,
+    compiled: bool = False,
 ) -> nn.Module:
-    """Build a network with random weights, see :func:`check_name`.
+    """Build a network with random weights, of whole models without SyncBN.
 
     Args:
-        name (str): Of the network.
+        name (str): Of :data:`BACKBONES`, or the path of a config.
         device (str): Where it goes. Defaults to 'cpu'.
         channels_last (bool): Memory format of its weights. Defaults to False.
-
-    Raises:
-        UserError: It cannot be built.
+        compiled (bool): Of whole models the backbone is. Defaults to False.
     """
-    base, options = split_name(name)
     torch.manual_seed(0)
-    with _silence():
-        if base in BACKBONES:
-            settings = dict(BACKBONES[base])
-            if base.startswith('vheat-'):
-                settings.update(img_size=512, with_cp='cp' in options)
-            network = MODELS.build(settings)
-        else:
-            network = _build_whole(base)
+    if name in BACKBONES:
+        network = MODELS.build(BACKBONES[name])
+    else:
+        network = _build_whole(name)
     network.to(device)
     if channels_last:
         network.to(memory_format=torch.channels_last)
-    if 'compile' in options:
+    if compiled:
         part = network.backbone if is_whole(network) else network
         part.compile(dynamic=False)
     return network
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep libraries from telling how they build and initialise."""
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _build_whole(path: str) -> nn.Module:
@@ -190,7 +143,7 @@ def _build_whole(path: str) -> nn.Module:
     # Nor do recipes agree on how segmentors are tested.
     if (model.get('test_cfg') or {}).get('mode') == 'slide':
         model.test_cfg = dict(mode='whole')
-    network = build(cfg)
+    network = complexity.build(cfg)
     network.init_weights()
     keep_ops_in_float32(network)
     return network

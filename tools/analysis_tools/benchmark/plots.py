@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import cycle
 
 from matplotlib.axes import Axes
@@ -13,25 +14,25 @@ from mmvheat.visualization.curves import COLORS
 
 
 def draw_speed(report: dict) -> Figure:
-    """Draw time against resolution.
-
-    Of a CPU relative to the peer at its smallest image, else in
-    milliseconds.
-    """
+    """Draw time against resolution, of a CPU relative to the peer."""
     panels = split_panels(report)
-    modes, dtypes = (list(dict.fromkeys(keys)) for keys in zip(*panels))
+    modes = len({mode for mode, _ in panels})
+    dtypes = math.ceil(len(panels) / modes)
     figure = Figure(
-        figsize=(max(7.5, 4.6 * len(dtypes)), 3.6 * len(modes) + 0.6),
+        figsize=(max(7.5, 4.6 * dtypes), 3.6 * modes + 0.6),
         layout='constrained',
         dpi=120,
     )
-    axes = figure.subplots(len(modes), len(dtypes), squeeze=False)
+    axes = figure.subplots(modes, dtypes, squeeze=False).T.flat
     handles = {}
-    for (mode, dtype), rows in panels.items():
+    for axis, ((mode, dtype), rows) in zip(axes, panels.items()):
         unit, label = 1.0, 'time an image (ms)'
         if report['device'] == 'cpu':
-            unit, label = _find_unit(rows), 'time an image (relative)'
-        axis = axes[modes.index(mode), dtypes.index(dtype)]
+            # That of the smallest size, of the peer if it ran.
+            row = min(
+                rows, key=lambda r: (r['model'] != r['peer'], r['pixels'])
+            )
+            unit, label = row['ms'] / row['batch'], 'time an image (relative)'
         _draw_panel(axis, rows, unit)
         axis.set_title(make_title(mode, dtype), fontweight='bold')
         axis.set(xlabel='image', ylabel=label)
@@ -40,22 +41,16 @@ def draw_speed(report: dict) -> Figure:
         handles.values(),
         handles.keys(),
         loc='outside lower center',
-        ncols=2 if max(map(len, handles)) > 30 else 4,
+        ncols=3,
         frameon=False,
     )
     return figure
 
 
-def _find_unit(rows: list[dict]) -> float:
-    """Find the time of an image of the smallest size, of the peer if any."""
-    row = min(rows, key=lambda r: (r['model'] != r['peer'], r['pixels']))
-    return row['ms'] / row['batch']
-
-
 def _draw_panel(axis: Axes, rows: list[dict], unit: float) -> None:
     """Draw a line for every model, both axes logarithmic."""
     models = dict.fromkeys(row['model'] for row in rows)
-    for i, (model, color) in enumerate(zip(models, cycle(COLORS))):
+    for model, color in zip(models, cycle(COLORS)):
         points = sorted(
             (row['pixels'], row['ms'] / row['batch'] / unit)
             for row in rows
@@ -64,8 +59,8 @@ def _draw_panel(axis: Axes, rows: list[dict], unit: float) -> None:
         axis.plot(
             *zip(*points),
             color=color,
-            marker='os^Dv'[i // len(COLORS) % 5],
-            ls='-' if i < len(COLORS) else '--',
+            marker='o',
+            ls='--' if model.endswith('+compile') else '-',
             ms=4,
             lw=1.6,
             label=model,

@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import re
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,18 +14,12 @@ from prettytable import PrettyTable, TableStyle
 
 import mmvheat
 
-GB = 1e9
-PACKAGES = ('mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmsegmentation')
-PACKAGES += ('mmpretrain',)
+PACKAGES = 'mmengine mmcv mmcv-lite mmdet mmsegmentation mmpretrain'
 EXPLANATION = """\
 Speed is the median over the rounds of the speed relative to the peer in the
 same round: above 1 is faster; the range is that of the middle half of the
-rounds. FLOPs count a multiply-add once; those of a training step are taken to
-be three forward passes. *Of the limit* is the rate relative to that of a
-product of large square matrices in the same rounds."""
-MEMORY = """\
-Memory is the peak of a step above what was allocated before,
-gradients included."""
+rounds. Memory, on a GPU, is the peak of a step above what was allocated
+before, gradients included."""
 
 
 def make_markdown(report: dict) -> str:
@@ -40,45 +33,40 @@ def make_markdown(report: dict) -> str:
     Returns:
         str: The text.
     """
-    on_gpu = report['device'] != 'cpu'
-    columns = {
-        'Images': lambda r: r['size'],
-        'Model': lambda r: r['model'],
-        'Peer': lambda r: r['peer'] or '',
-        'Speed': lambda r: r['speed'] and f'{r["speed"][1]:.2f}' or '',
-        'Range': lambda r: _format_range(r['speed']),
-    }
-    if on_gpu:
-        columns.update(
-            {
-                'ms': lambda r: f'{r["ms"]:.4g}',
-                'Images/s': lambda r: f'{1e3 * r["batch"] / r["ms"]:.4g}',
-                'Memory (GB)': lambda r: f'{r["memory"] / GB:.2f}',
-                'Memory to peer': lambda r: (
-                    r['memory_ratio'] and f'{r["memory_ratio"]:.2f}' or ''
-                ),
-            }
-        )
-    columns.update(
-        {
-            'GFLOPs an image': lambda r: (
-                f'{r["flops"] / r["batch"] / 1e9:.1f}'
-            ),
-            'Of the limit': lambda r: f'{r["of_limit"]:.0%}',
-        }
-    )
+    columns = ['Images', 'Model', 'Peer', 'Speed', 'Range']
+    if report['device'] != 'cpu':
+        columns += ['ms', 'Images/s', 'Memory (GB)']
+    run = [*report['machine'].items(), ('Command', f'`{report["command"]}`')]
+    run += [('Left out', line) for line in report['left_out']]
     parts = [
         '# Benchmark',
-        '\n'.join(f'- {k}: {text}' for k, text in describe_run(report)),
-        EXPLANATION + (f' {MEMORY}' if on_gpu else ''),
+        '\n'.join(f'- {name}: {text}' for name, text in run),
+        EXPLANATION,
     ]
     for (mode, dtype), rows in split_panels(report).items():
-        cells = [[get(row) for get in columns.values()] for row in rows]
-        parts += [
-            f'## {make_title(mode, dtype)}',
-            make_table(list(columns), cells),
-        ]
+        cells = [describe_row(row) for row in rows]
+        table = make_table(columns, [[c[k] for k in columns] for c in cells])
+        parts += [f'## {make_title(mode, dtype)}', table]
     return '\n\n'.join(parts) + '\n'
+
+
+def describe_row(row: dict) -> dict[str, str]:
+    """Write out the columns of a result."""
+    memory = row['memory']
+    columns = {
+        'Images': row['size'],
+        'Model': row['model'],
+        'Peer': row['peer'] or '',
+        'Speed': '',
+        'Range': '',
+        'ms': f'{row["ms"]:.4g}',
+        'Images/s': f'{1e3 * row["batch"] / row["ms"]:.4g}',
+        'Memory (GB)': '' if memory is None else f'{memory / 1e9:.2f}',
+    }
+    if row['speed']:
+        low, median, high = (f'{speed:.2f}' for speed in row['speed'])
+        columns.update(Speed=median, Range=f'{low} to {high}')
+    return columns
 
 
 def make_table(header: list[str], rows: list[list[str]]) -> str:
@@ -105,14 +93,6 @@ def make_title(mode: str, dtype: str) -> str:
     return f'{dict(eval="Evaluation", train="Training")[mode]}, {dtype}'
 
 
-def describe_run(report: dict) -> Iterator[tuple[str, str]]:
-    """Say where and how a report came about, in pairs of name and text."""
-    yield from report['machine'].items()
-    yield 'Command', f'`{report["command"]}`'
-    for line in report['left_out']:
-        yield 'Left out', line
-
-
 def describe_machine(device: str) -> dict[str, str]:
     """Describe the processors and the software that this run uses."""
     text = ''
@@ -126,7 +106,7 @@ def describe_machine(device: str) -> dict[str, str]:
     units = [unit for unit in ('avx2', 'avx512f', 'amx_tile') if unit in text]
     machine = {
         'CPU': f'{name} (family {family}, model {model}; '
-        f'{", ".join(units)}), {len(os.sched_getaffinity(0))} cores, '
+        f'{", ".join(units)}), {os.cpu_count()} cores, '
         f'{torch.get_num_threads()} threads'
     }
     if device == 'cuda':
@@ -141,23 +121,8 @@ def describe_machine(device: str) -> dict[str, str]:
     versions['torch'] = torch.__version__
     # Run from a checkout it need not be installed.
     versions['mmvheat'] = mmvheat.__version__
-    for package in PACKAGES:
+    for package in PACKAGES.split():
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
     machine['Versions'] = ', '.join(f'{k} {v}' for k, v in versions.items())
     return machine
-
-
-def describe_row(row: dict) -> str:
-    """Describe a result in a line."""
-    text = f'{row["mode"]} {row["dtype"]} {row["size"]} {row["model"]}: '
-    text += f'{row["ms"]:.4g} ms, {row["of_limit"]:.0%} of the limit'
-    if row['speed']:
-        text += f', {row["speed"][1]:.2f}x the speed of {row["peer"]}'
-    if row['memory']:
-        text += f', {row["memory"] / GB:.2f} GB'
-    return text
-
-
-def _format_range(quartiles: list | None) -> str:
-    return f'{quartiles[0]:.2f} to {quartiles[2]:.2f}' if quartiles else ''

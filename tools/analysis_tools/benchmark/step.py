@@ -6,7 +6,7 @@ Nothing of mmvheat is imported here: ``worker.py`` runs steps of any checkout.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,8 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """Shape of a batch of images."""
 
     batch: int
@@ -25,11 +24,6 @@ class Size:
 
     def __str__(self) -> str:
         return f'{self.batch}x{self.height}x{self.width}'
-
-    @property
-    def pixels(self) -> int:
-        """int: Pixels of one image."""
-        return self.height * self.width
 
 
 def is_whole(network: nn.Module) -> bool:
@@ -71,13 +65,8 @@ class Step:
         self.autocast = contextlib.nullcontext()
         if dtype != 'fp32':
             self.autocast = torch.autocast(self.device.type, DTYPES[dtype])
-        images = torch.randn(
-            size.batch,
-            3,
-            size.height,
-            size.width,
-            generator=torch.Generator().manual_seed(0),
-        )
+        torch.manual_seed(0)
+        images = torch.randn(size.batch, 3, size.height, size.width)
         if channels_last:
             images = images.to(memory_format=torch.channels_last)
         self.images = images.to(self.device)
@@ -140,14 +129,8 @@ def _make_samples(
         samples = [
             DataSample().set_gt_label(0).to(device) for _ in range(size.batch)
         ]
+    keys = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
     for sample in samples:
-        sample.set_metainfo(
-            dict(
-                img_shape=shape,
-                ori_shape=shape,
-                pad_shape=shape,
-                batch_input_shape=shape,
-                scale_factor=(1.0, 1.0),
-            )
-        )
+        sample.set_metainfo(dict.fromkeys(keys, shape))
+        sample.set_metainfo(dict(scale_factor=(1.0, 1.0)))
     return samples

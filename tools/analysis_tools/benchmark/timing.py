@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch.utils.benchmark import timer
 
-MIN_SECONDS = 0.1
-
 
 def time_runs(action: Callable[[], object], count: int) -> float:
     """Run an action some times; seconds of one, with the GPU's work done."""
@@ -25,7 +23,7 @@ def time_runs(action: Callable[[], object], count: int) -> float:
 def time_interleaved(
     timers: Mapping[str, Callable[[int], float]],
     repeats: int,
-    min_seconds: float = MIN_SECONDS,
+    min_seconds: float = 0.1,
 ) -> dict[str, list[float]]:
     """Time several things, each once a round.
 
@@ -35,8 +33,7 @@ def time_interleaved(
         timers (Mapping): Of each thing, what runs it that often and returns
             the seconds of one run. They ran before.
         repeats (int): Rounds.
-        min_seconds (float): Least time of a measurement.
-            Defaults to MIN_SECONDS.
+        min_seconds (float): Least time of a measurement. Defaults to 0.1.
 
     Returns:
         dict[str, list[float]]: Seconds of each in each round.
@@ -48,7 +45,7 @@ def time_interleaved(
     seconds = {name: [] for name in timers}
     names = list(timers)
     for i in range(repeats):
-        start = i % len(names)
+        start = i % max(1, len(names))
         for name in names[start:] + names[:start]:
             seconds[name].append(timers[name](counts[name]))
     return seconds
