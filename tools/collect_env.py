@@ -1,7 +1,7 @@
-"""Print what this environment holds and what it can do, as one table.
+"""Print what this environment holds, and prove that it works.
 
-Every part is imported, and mmcv's compiled ``nms`` is called, so the table
-shows what works rather than what is installed::
+mmengine's list of the machine, then every part of OpenMMLab imported and
+mmcv's compiled ``nms`` called: what works rather than what is installed::
 
     python tools/collect_env.py            # paste this into a bug report
     python tools/collect_env.py --strict   # exit code 1 if a part is broken
@@ -10,30 +10,26 @@ shows what works rather than what is installed::
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import shutil
-import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import distributions
 
-# What the toolbox needs: (distribution, modules that must import).
+import torch
+from mmengine.utils.dl_utils import collect_env
+
 PARTS = (
-    ('torchvision', ('torchvision.transforms',)),
-    ('mmengine', ('mmengine.runner',)),
-    ('mmdet', ('mmdet.apis',)),
-    ('mmsegmentation', ('mmseg.apis',)),
-    ('mmpretrain', ('mmpretrain', 'mmpretrain.datasets')),
-    ('mmvheat', ('mmvheat',)),
+    'torchvision.transforms',
+    'mmdet.apis',
+    'mmseg.apis',
+    'mmpretrain.datasets',
+    'mmvheat',
 )
-VERSIONS_ONLY = ('numpy', 'scipy', 'scikit-learn', 'onnx', 'onnxruntime')
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the table and what this machine cannot do."""
+    """Print the list and whether all of it works."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument(
         '--strict',
@@ -43,155 +39,66 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     warnings.simplefilter('ignore')
 
-    rows, problems = [], []
-    for name, probe in probes():
+    checks = {'machine': list_machine, 'OpenCV': check_opencv}
+    checks['mmcv'] = check_mmcv
+    checks.update((part, partial(version, part)) for part in PARTS)
+    broken = []
+    for name, check in checks.items():
         try:
-            rows.append((name, probe()))
+            print(f'{name}: {check()}')
         except Exception as error:  # a broken part may raise anything
-            reason = f'{type(error).__name__}: {error}'.strip()
-            rows.append((name, 'DOES NOT WORK'))
-            problems.append(f'{name}: {reason.splitlines()[0]}')
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f'{name:<{width}}  {value}')
-    for problem in problems:
-        print(f'\nBroken: {problem}')
-    if not problems:
-        print(f'\n{describe_limits()}')
-    return int(bool(problems) and args.strict)
+            reason, *_ = f'{type(error).__name__}: {error}'.splitlines()
+            print(f'{name}: DOES NOT WORK, {reason}')
+            broken.append(name)
+    print(f'Broken: {", ".join(broken)}' if broken else 'Everything works.')
+    return int(bool(broken) and args.strict)
 
 
-def probes() -> list[tuple[str, Callable[[], str]]]:
-    """The rows of the table: a name and what computes its value."""
-    rows = [
-        ('Python', describe_python),
-        ('Machine', describe_machine),
-        ('C++ compiler', lambda: first_line(os.environ.get('CXX', 'c++'))),
-        ('CUDA compiler', lambda: last_line('nvcc')),
-        ('torch', describe_torch),
-        ('GPUs', describe_gpus),
-        ('OpenCV', describe_opencv),
-        ('mmcv', describe_mmcv),
-    ]
-    for name, modules in PARTS:
-        rows.append((name, lambda n=name, m=modules: describe_part(n, m)))
-    for name in VERSIONS_ONLY:
-        rows.append((name, lambda n=name: installed_version(n)))
-    return rows
+def list_machine() -> str:
+    """What mmengine says of Python, compilers, GPUs and torch."""
+    found = collect_env()
+    del found['PyTorch compiling details'], found['numpy_random_seed']
+    lines = (f'  {name}: {value}' for name, value in found.items())
+    return '\n'.join((sys.executable, *lines))
 
 
-def describe_python() -> str:
-    return f'{platform.python_version()} ({sys.executable})'
+def version(module: str) -> str:
+    """The version of a package, after importing one of its modules."""
+    import_module(module)
+    return sys.modules[module.split('.')[0]].__version__
 
 
-def describe_machine() -> str:
-    return f'{platform.platform()}, {os.cpu_count()} cores'
-
-
-def describe_torch() -> str:
-    import torch
-
-    cuda = torch.version.cuda
-    return f'{torch.__version__} ({f"CUDA {cuda}" if cuda else "CPU only"})'
-
-
-def describe_gpus() -> str:
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    names = [torch.cuda.get_device_name(i) for i in range(count)]
-    unique = sorted(set(names))
-    return ', '.join(f'{names.count(n)} x {n}' for n in unique) or 'none'
-
-
-def describe_opencv() -> str:
-    """OpenCV's distribution; two of them overwrite each other's files."""
-    import cv2
-
-    found = {
-        dist.metadata['Name'].lower()
-        for dist in distributions()
-        if dist.metadata['Name'].lower().startswith('opencv')
-    }
+def check_opencv() -> str:
+    """OpenCV's version; two distributions overwrite each other's files."""
+    names = {dist.metadata['Name'].lower() for dist in distributions()}
+    found = sorted(name for name in names if name.startswith('opencv'))
     if len(found) > 1:
         raise RuntimeError(
-            f'several OpenCV distributions are installed ({sorted(found)}); '
+            f'several OpenCV distributions are installed ({found}); '
             'only opencv-python-headless should be'
         )
-    return f'{cv2.__version__} ({"".join(found) or "not from a package"})'
+    return f'{version("cv2")} ({"".join(found) or "not from a package"})'
 
 
-def describe_mmcv() -> str:
-    """mmcv's version and where its compiled ops run, after calling nms."""
-    import torch
+def check_mmcv() -> str:
+    """mmcv's version and where its ops run, after calling nms there."""
     from mmcv.ops import get_compiling_cuda_version, nms
 
     boxes = torch.tensor([[0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29.0]])
     scores = torch.tensor([0.9, 0.8, 0.7])
-    cuda = get_compiling_cuda_version()
-    on_gpu = cuda != 'not available' and torch.cuda.is_available()
-    for device in ('cpu', 'cuda') if on_gpu else ('cpu',):
+    compiled = get_compiling_cuda_version() != 'not available'
+    gpu = torch.cuda.is_available()
+    where = ['cpu', 'cuda'] if gpu and compiled else ['cpu']
+    for device in where:
         _, kept = nms(boxes.to(device), scores.to(device), 0.5)
         if kept.tolist() != [0, 2]:
             raise RuntimeError(f'nms on {device} kept boxes {kept.tolist()}')
-    ops = 'CPU' if cuda == 'not available' else f'CUDA {cuda}'
-    return f'{installed_version("mmcv")} ({ops} ops, nms works)'
-
-
-def describe_part(name: str, modules: tuple[str, ...]) -> str:
-    for module in modules:
-        import_module(module)
-    return f'{installed_version(name)} (imports {", ".join(modules)})'
-
-
-def installed_version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return 'not installed'
-
-
-def first_line(compiler: str) -> str:
-    return version_lines(compiler)[0]
-
-
-def last_line(compiler: str) -> str:
-    return version_lines(compiler)[-1]
-
-
-def version_lines(compiler: str) -> list[str]:
-    """What a compiler says of itself, or why it does not."""
-    command = compiler.split()
-    if shutil.which(command[0]) is None:
-        return ['none']
-    run = subprocess.run(
-        [*command, '--version'], capture_output=True, text=True
+    hint = (
+        '; for detectors on the GPU install the toolkit (nvcc) of CUDA '
+        f'{torch.version.cuda} and rebuild, make clean-env env'
     )
-    return run.stdout.strip().splitlines() or ['does not run']
-
-
-def describe_limits() -> str:
-    """One sentence on what this machine cannot do."""
-    import torch
-    from mmcv.ops import get_compiling_cuda_version
-
-    if not torch.cuda.is_available():
-        why = (
-            'torch sees no GPU'
-            if torch.version.cuda
-            else 'this torch is a CPU build'
-        )
-        return (
-            f'Everything works on the CPU alone ({why}): no NCCL, and SyncBN '
-            'and AMP in fp16 need a GPU.'
-        )
-    if get_compiling_cuda_version() == 'not available':
-        return (
-            "torch uses the GPU, but mmcv's ops were compiled for the CPU: "
-            f'detectors need the CUDA {torch.version.cuda} toolkit (nvcc) '
-            'installed and the environment rebuilt (make clean-env env).'
-        )
-    return 'Everything works, on the CPU and on the GPU.'
+    text = f'{version("mmcv")}, nms works on {" and ".join(where)}'
+    return text + hint * (gpu and not compiled)
 
 
 if __name__ == '__main__':
