@@ -9,7 +9,5 @@ if [ $# -lt 3 ]; then
     echo "usage: $0 CONFIG CHECKPOINT GPUS [options of tools/test.py]" >&2
     exit 2
 fi
-tools=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
-exec "${PYTHON:-python}" "$tools/dist_launch.py" "$3" \
-    "$tools/test.py" "$1" "$2" "${@:4}"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/launch.sh"
+start_ranks "$3" test.py "$1" "$2" "${@:4}"

@@ -8,7 +8,7 @@
 #   GPUS_PER_NODE  GPUs of one machine            (default 8, at most GPUS)
 #   CPUS_PER_TASK  CPU cores for each GPU         (default 5)
 #   SRUN_ARGS      further options of srun
-#   PYTHON         the python to use              (default python)
+#   PYTHON         the python to use              (default as dist_train.sh)
 # On pre-emption (SIGTERM) the run saves and ends; the same command with
 # --resume continues it.
 set -euo pipefail
@@ -16,22 +16,8 @@ if [ $# -lt 3 ]; then
     echo "usage: $0 PARTITION JOB_NAME CONFIG [WORK_DIR] [options]" >&2
     exit 2
 fi
-tools=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-partition=$1 job_name=$2 config=$3
-shift 3
-work_dir=()
-if [ $# -gt 0 ] && [[ $1 != -* ]]; then
-    work_dir=(--work-dir "$1")
-    shift
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/launch.sh"
+if [[ ${4:--} = -* ]]; then
+    start_slurm_job "$1" "$2" train.py "$3" "${@:4}"
 fi
-gpus=${GPUS:-8}
-per_node=${GPUS_PER_NODE:-8}
-[ "$per_node" -le "$gpus" ] || per_node=$gpus
-export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
-# shellcheck disable=SC2086  # SRUN_ARGS holds several words
-exec srun -p "$partition" --job-name="$job_name" \
-    --gres=gpu:"$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
-    ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$tools/train.py" "$config" "${work_dir[@]}" \
-    --launcher=slurm "$@"
+start_slurm_job "$1" "$2" train.py "$3" --work-dir "$4" "${@:5}"
