@@ -9,19 +9,20 @@ BUILD_ENV = PYTHON='$(PYTHON)' VENV='$(VENV)' bash requirements/make_env.sh
 .DEFAULT_GOAL := help
 
 help:  ## show this list
+	@echo 'Commands build the environment first. Times are those of 2 cores.'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
 	  Makefile
 
-env:  ## build the pinned environment in .venv and prove that it works
+env:  ## build .venv, pinned, and prove that it works: 11 minutes, once
 	@$(BUILD_ENV)
 
 $(ENV_READY): $(wildcard requirements/*.*)
 	@$(BUILD_ENV)
 
-quickstart: $(ENV_READY)  ## data, training, converter, tests, pictures: 15 minutes
+quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 10 minutes
 	$(PYTHON_IN_ENV) tools/quickstart.py
 
-test: $(ENV_READY)  ## run the fast tests
+test: $(ENV_READY)  ## run the fast tests: 8 minutes
 	$(PYTHON_IN_ENV) -m pytest -q -m 'not slow and not gpu'
 
 test-slow: $(ENV_READY)  ## run the slow tests

@@ -71,7 +71,7 @@ build() {
   again+=' space, and run make env again'
   [ ! -e "$venv" ] || [ -e "$log" ] ||
     die "$venv was not made by make env: move it away, or set VENV=..."
-  echo "Building $venv with $python (log: $log)"
+  echo "Building $venv with $python, 11 minutes on 2 cores (log: $log)"
   rm -rf "$venv"
   mkdir -p "$venv" && : >"$log" ||
     die "cannot write to $venv: check the permissions and the free space."
@@ -97,7 +97,7 @@ install_mmcv() { # a wheel fits one torch, one Python and some GPUs
   echo "  mmcv for ${folder##*/}"
   install_wheel "$folder" >>"$log" 2>&1 && return
   rm -rf "$folder"
-  step '  compiled, once per machine: 8 minutes on 2 cores' \
+  step '  compiled, once per machine: most of the time' \
     'run MAX_JOBS=1 make env if memory is short, FORCE_CUDA=0 if CUDA fails' \
     build_wheel "$folder"
   step '  installed' 'its ops do not import' install_wheel "$folder"
