@@ -20,11 +20,11 @@ import pytest
 import torch
 from mmengine.utils import get_git_hash
 from mmengine.utils.dl_utils import collect_env
+from prettytable import PrettyTable, TableStyle
 from torch.utils.collect_env import get_nvidia_driver_version
 from torch.utils.collect_env import run as run_command
 
 from mmvheat.datasets.digit_scenes import make_digit_scenes
-from mmvheat.visualization import markdown_table
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / 'work_dirs/test_gpu'
@@ -239,6 +239,11 @@ def benchmark(device: str, record_property: Callable) -> Callable[..., None]:
     return run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the benchmark last: it takes what time is left."""
+    items.sort(key=lambda item: 'test_gpu/test_benchmark' in item.nodeid)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note how a test of this folder went."""
     if not is_available():
@@ -284,10 +289,13 @@ def make_report() -> str:
     passed = sum(row['result'] == 'passed' for row in results.values())
     minutes = (time.monotonic() - START) / 60
     header = ['Test', 'Result', 'Relative error, of its bound', 'Seconds']
+    summary = PrettyTable(header, align='l')
+    summary.set_style(TableStyle.MARKDOWN)
+    summary.add_rows(rows)
     parts = [
         f'# Acceptance on {DEVICE}: {failed} failed, {passed} passed, '
         f'{len(rows) - failed - passed} others, in {minutes:.1f} minutes\n',
-        markdown_table(header, rows),
+        f'{summary}\n',
         *(table.replace('# Benchmark', '## Benchmark') for table in tables),
         *(['## Failures\n', *failures] if failures else []),
         f'## Environment\n\n```\n{describe_environment()}\n```\n',

@@ -24,7 +24,6 @@ def test_eager(benchmark, device):
 def test_compiled(benchmark, cuda, size):
     benchmark(
         f'compiled-{size}',
-        *('--models', *(f'{name}+compile' for name in MODELS)),
-        *('--peer', 'swin-t', '--sizes', size),
+        *('--compile', '--models', *MODELS, '--sizes', size),
         *('--dtypes', 'bf16', '--modes', 'eval', 'train'),
     )
