@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=MODELS,
         metavar='NAME',
         help='vheat-*, swin-*, convnext-* (t, s or b), vheat-n, resnet-50 or '
-        f'the path of a config (default: {" ".join(MODELS)})',
+        f'a config; NAME+compile compiles (default: {" ".join(MODELS)})',
     )
     add(
         '--configs',
@@ -84,8 +84,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--against',
         type=Path,
         metavar='CHECKOUT',
-        help='compare the vHeat-T of this checkout with that of another one, '
-        'each in a process of its own, in turn, and nothing else',
+        help='compare the vHeat-T of this checkout with that of another one',
     )
     args = parser.parse_args(argv)
     args.device = args.device or ('cpu', 'cuda')[torch.cuda.is_available()]

@@ -23,9 +23,6 @@ COMPILED = '+compile'
 class Benchmark:
     """What the command line asks for.
 
-    Args:
-        args (Namespace): The command line.
-
     Raises:
         UserError: Something cannot be built, or the folder not be made.
     """
@@ -48,11 +45,13 @@ class Benchmark:
             ) from error
         self.networks = {}
         for name in self._choose_names():
-            for suffix in ('', COMPILED)[: 1 + args.compile]:
+            base = name.removesuffix(COMPILED)
+            for variant in [base, base + COMPILED] if args.compile else [name]:
                 network = networks.build(
-                    name, args.device, args.channels_last, bool(suffix)
+                    base, args.device, args.channels_last, variant != base
                 )
-                self.networks[networks.get_label(name) + suffix] = network
+                label = networks.get_label(base) + variant[len(base) :]
+                self.networks[label] = network
 
     def run(self) -> None:
         """Measure everything; tables are written after each case."""
@@ -82,8 +81,10 @@ class Benchmark:
         if self.args.configs:
             chosen += networks.DEFAULT_CONFIGS
         for name in [*chosen, self.args.peer]:
-            networks.check_name(name)
-        reasons = {name: networks.why_missing(name) for name in chosen}
+            networks.check_name(name.removesuffix(COMPILED))
+        reasons = {
+            n: networks.why_missing(n.removesuffix(COMPILED)) for n in chosen
+        }
         for name, reason in reasons.items():
             if reason:
                 self._leave_out(f'{name} ({reason})')
@@ -96,7 +97,7 @@ class Benchmark:
     def _run_case(self, mode: str, dtype: str, size: Size) -> list[dict]:
         """Measure all networks in one mode, dtype and size, in turn."""
         args = self.args
-        if args.compile:
+        if any(label.endswith(COMPILED) for label in self.networks):
             torch._dynamo.reset()  # a program is compiled for each size
         timers, memory = {}, {}
         for label, network in self.networks.items():
