@@ -8,37 +8,41 @@ grid, fine-tunes Mask R-CNN and UperNet from it and tests both. Leaves under
 ``work_dirs/quickstart``:
 
     summary.md, summary.json   metrics, times, checksum of the data
-    predictions.png            predictions beside ground truth
+    predictions.jpg            predictions beside ground truth
     curves.png                 losses and validation metrics
+    logs/                      what every command printed
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import mmcv
 import numpy as np
+import torch
+from matplotlib.figure import Figure
 from mmengine.config import Config
+from mmengine.structures import InstanceData, PixelData
+from prettytable import PrettyTable, TableStyle
 from pycocotools import mask as coco_mask
+from rich.console import Console
+from rich.progress import Progress
 
-from mmvheat.visualization import (
-    markdown_table,
-    montage,
-    paint_detection,
-    paint_segmentation,
-    plot_learning_curves,
-)
+from mmvheat.visualization import plot_learning_curves
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = 'data/digit_scenes'
 WORK = 'work_dirs/quickstart'
+LOGS = f'{WORK}/logs'
 PRETRAINED = f'{WORK}/vheat-n_digits-192.pth'
 CONFIGS = {
     'classification': 'configs/quickstart/vheat-n_16e_digit-crops-64x64.py',
@@ -58,7 +62,17 @@ METRICS = {
     'upernet': {'mIoU (%)': 'mIoU'},
 }
 SCRATCH = 'model.backbone.init_cfg=None'
-SHOWN = ('000015', '000018', '000020')
+SHOWN = (15, 18, 20)
+SCALE = 2
+ETA = re.compile(r'\((?:train|test)\).*eta: (\d+):(\d\d):(\d\d)')
+
+
+class Step(NamedTuple):
+    """A command; ``seconds`` is what it takes on two cores, about."""
+
+    name: str
+    command: list[str]
+    seconds: int
 
 
 def main() -> None:
@@ -73,59 +87,115 @@ def main() -> None:
         'to compare; takes twice the time',
     )
     args = parser.parse_args()
+    seconds = run_all(list_steps(args.from_scratch))
     start = time.monotonic()
-    seconds = run_all(args.from_scratch)
-    seconds['report'] = write_report(args.from_scratch)
-    summary = write_summary(seconds, args.from_scratch)
-    print(f'\n{summary}\nAll in {WORK}; {time.monotonic() - start:.0f} s.')
+    draw_curves(args.from_scratch)
+    draw_predictions()
+    seconds['pictures'] = time.monotonic() - start
+    print(f'\n{write_summary(seconds, args.from_scratch)}\n')
+    print(f'pictures  {WORK}/predictions.jpg, {WORK}/curves.png')
+    print(f'table     {WORK}/summary.md')
+    print(f'logs      {LOGS}')
+    print(f'All took {sum(seconds.values()):.0f} s.')
 
 
 # --- the steps ------------------------------------------------------------
 
 
-def run_all(from_scratch: bool) -> dict[str, float]:
-    """Run every step; return the seconds each took."""
+def run_all(steps: Sequence[Step]) -> dict[str, float]:
+    """Run every step, telling how far it is; return the seconds of each."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f'{len(steps)} steps; what they print goes to {LOGS}.')
+    (ROOT / LOGS).mkdir(parents=True, exist_ok=True)
     seconds = {}
-    for step, command in list_steps(from_scratch):
-        command = [part.format(**read_checkpoints()) for part in command]
-        print(f'\n[{step}] python {shlex.join(command)}', flush=True)
-        start = time.monotonic()
-        result = subprocess.run([sys.executable, *command], cwd=ROOT)
-        if result.returncode:
-            raise SystemExit(
-                f'quickstart: the step "{step}" failed with exit code '
-                f'{result.returncode}; its own message stands above.'
+    with Progress(
+        *Progress.get_default_columns(),
+        console=console,
+        disable=not console.is_terminal,
+        speed_estimate_period=3600,
+    ) as progress:
+        bar = progress.add_task('', total=sum(step.seconds for step in steps))
+        done = 0
+        for number, step in enumerate(steps, 1):
+            checkpoints = read_checkpoints()
+            command = [part.format(**checkpoints) for part in step.command]
+            console.print(
+                f'[{number}/{len(steps)}] python {shlex.join(command)}'
             )
-        seconds[step] = time.monotonic() - start
+            progress.update(bar, description=step.name)
+            log = f'{LOGS}/{number:02d}_{step.name.replace(" ", "_")}.log'
+            start = time.monotonic()
+            for share in run_step(step.name, command, log):
+                progress.update(bar, completed=done + share * step.seconds)
+            seconds[step.name] = time.monotonic() - start
+            done += step.seconds
+            progress.update(bar, completed=done)
+            left = progress.tasks[bar].time_remaining or 0
+            console.print(
+                f'{"":6}{seconds[step.name]:.0f} s, about '
+                f'{left / 60:.0f} min left'
+            )
     return seconds
 
 
-def list_steps(from_scratch: bool) -> list[tuple[str, list[str]]]:
-    """List the name and command of every step.
+def run_step(name: str, command: Sequence[str], log: str) -> Iterator[float]:
+    """Run a command; yield which share of it is done, from 0 to 1.
+
+    The share comes from the ``eta`` in the lines of mmengine.
+    """
+    start, share = time.monotonic(), 0.0
+    with open(ROOT / log, 'w') as file:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        while process.poll() is None:
+            time.sleep(0.5)
+            found = ETA.findall((ROOT / log).read_text())
+            if found:
+                h, m, s = map(int, found[-1])
+                spent = time.monotonic() - start
+                share = max(share, spent / (spent + s + 60 * (m + 60 * h)))
+            yield share
+    finally:
+        process.terminate()  # if the keyboard interrupts
+        process.wait()
+    if process.returncode:
+        tail = (ROOT / log).read_text().splitlines()[-15:]
+        raise SystemExit(
+            '\n'.join(tail) + f'\nquickstart: the step "{name}" failed with '
+            f'exit code {process.returncode}; all it printed is in {log}.'
+        )
+
+
+def list_steps(from_scratch: bool) -> list[Step]:
+    """List every step.
 
     ``{name}`` in a command is the last checkpoint of the run ``name``.
     """
+    make = ['tools/dataset_converters/digit_scenes.py', '--out', DATA]
+    convert = [
+        *('interpolate4downstream.py', '--pt_size=64', '--tg_size=192'),
+        *('--pt_pth={classification}', f'--tg_pth={PRETRAINED}', '--force'),
+    ]
     steps = [
-        ('data', ['tools/dataset_converters/digit_scenes.py', '--out', DATA]),
+        Step('data', make, 20),
         train('classification', 'classification'),
         test('classification', 'classification'),
-        (
-            'convert',
-            ['interpolate4downstream.py', '--pt_size=64', '--tg_size=192']
-            + ['--pt_pth={classification}', f'--tg_pth={PRETRAINED}']
-            + ['--force'],
-        ),
+        Step('convert', convert, 10),
     ]
     for task, name in list_runs(from_scratch):
         options = [SCRATCH] if name != task else []
         steps.append(train(task, name, options))
+        predictions = f'{WORK}/{name}/predictions'
         if task == 'mask_rcnn':
-            prefix = f'{WORK}/{name}/predictions'
-            options = [*options, f'test_evaluator.outfile_prefix={prefix}']
+            options.append(f'test_evaluator.outfile_prefix={predictions}')
             steps.append(test(task, name, options))
         else:
-            folder = f'{WORK}/{name}/predictions'
-            steps.append(test(task, name, options, f'--out={folder}'))
+            steps.append(test(task, name, options, f'--out={predictions}'))
             steps.append(test(task, name, options, '--tta'))
     return steps
 
@@ -138,23 +208,23 @@ def list_runs(from_scratch: bool) -> list[tuple[str, str]]:
     return runs
 
 
-def train(task: str, name: str, options: Sequence[str] = ()) -> tuple:
+def train(task: str, name: str, options: Sequence[str] = ()) -> Step:
     """Return the step that trains a task in the work dir ``name``."""
     command = ['tools/train.py', CONFIGS[task], f'--work-dir={WORK}/{name}']
     if options:
         command += ['--cfg-options', *options]
-    return f'train {name}', command
+    return Step(f'train {name}', command, 150)
 
 
 def test(
     task: str, name: str, options: Sequence[str] = (), *flags: str
-) -> tuple:
+) -> Step:
     """Return the step that tests the last checkpoint of a run."""
     command = ['tools/test.py', CONFIGS[task], f'{{{name}}}']
     command += [f'--work-dir={WORK}/{name}', *flags]
     if options:
         command += ['--cfg-options', *options]
-    return f'test {name}{" with TTA" * ("--tta" in flags)}', command
+    return Step(f'test {name}{" with TTA" * ("--tta" in flags)}', command, 15)
 
 
 def read_checkpoints() -> dict[str, str]:
@@ -168,70 +238,102 @@ def read_checkpoints() -> dict[str, str]:
 # --- the report -----------------------------------------------------------
 
 
-def write_report(from_scratch: bool) -> float:
-    """Draw curves and predictions; return the seconds it took."""
-    start = time.monotonic()
-    runs = {
-        TITLES['classification']: {'': ROOT / WORK / 'classification'},
-    }
+def draw_curves(from_scratch: bool) -> None:
+    """Draw the losses and validation metrics of every run."""
+    runs = {TITLES['classification']: {'': ROOT / WORK / 'classification'}}
     for task, name in list_runs(from_scratch):
         label = 'from scratch' if name != task else 'pre-trained'
         runs.setdefault(TITLES[task], {})[label] = ROOT / WORK / name
     plot_learning_curves(runs, ROOT / WORK / 'curves.png')
-    sheet = montage(
-        [paint_row(name) for name in SHOWN],
-        ['Mask R-CNN: truth', 'prediction', 'UperNet: truth', 'prediction'],
+
+
+def draw_predictions() -> None:
+    """Let mmdet and mmseg draw truth and prediction on scenes of val."""
+    from mmdet.visualization import DetLocalVisualizer
+    from mmseg.visualization import SegLocalVisualizer
+
+    meta = Config.fromfile(ROOT / CONFIGS['upernet']).metainfo
+    detector = DetLocalVisualizer(line_width=2, alpha=0.6)
+    detector.dataset_meta = dict(
+        classes=meta.classes[1:], palette=list(map(tuple, meta.palette[1:]))
     )
-    mmcv.imwrite(sheet[..., ::-1], str(ROOT / WORK / 'predictions.png'))
-    return time.monotonic() - start
+    segmentor = SegLocalVisualizer(alpha=0.6)
+    segmentor.set_dataset_meta(meta.classes, meta.palette)
+    figure = Figure(figsize=(16, 4.1 * len(SHOWN)), layout='constrained')
+    axes = figure.subplots(len(SHOWN), 4)
+    columns = [
+        ('Mask R-CNN: truth', detector, True),
+        ('Mask R-CNN: prediction', detector, False),
+        ('UperNet: truth', segmentor, True),
+        ('UperNet: prediction', segmentor, False),
+    ]
+    for row, number in zip(axes, SHOWN):
+        image, *samples = read_scene(number)
+        for axis, (title, visualizer, is_truth) in zip(row, columns):
+            visualizer.add_datasample(
+                '',
+                image,
+                samples[visualizer is segmentor],
+                draw_gt=is_truth,
+                draw_pred=not is_truth,
+            )
+            axis.imshow(visualizer.get_image())
+            axis.set_title(title)
+            axis.axis('off')
+    figure.savefig(ROOT / WORK / 'predictions.jpg', dpi=100)
 
 
-def paint_row(name: str, scale: int = 2) -> list[np.ndarray]:
-    """Paint truth and prediction of both models on a validation scene."""
-    data, work = ROOT / DATA, ROOT / WORK
-    image = mmcv.imread(data / 'val' / f'{name}.jpg', channel_order='rgb')
+def read_scene(number: int) -> tuple:
+    """Read a scene of val, enlarged, so that names on it are legible.
+
+    Returns:
+        tuple[np.ndarray, DetDataSample, SegDataSample]: The picture and what
+        is true and was predicted.
+    """
+    from mmdet.structures import DetDataSample
+    from mmseg.structures import SegDataSample
+
+    data, work, name = ROOT / DATA, ROOT / WORK, f'{number:06d}'
+    image = mmcv.imread(data / f'val/{name}.jpg', channel_order='rgb')
+    image = mmcv.imrescale(image, float(SCALE), interpolation='bicubic')
     truth = json.loads((data / 'annotations/instances_val.json').read_text())
     found = json.loads((work / 'mask_rcnn/predictions.segm.json').read_text())
-    row = []
-    for instances in (truth['annotations'], found):
-        instances = [
-            instance
-            for instance in instances
-            if instance['image_id'] == int(name)
-            and instance.get('score', 1) > 0.5
-        ]
-        boxes = np.array([instance['bbox'] for instance in instances])
-        boxes = boxes.reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        labels = [instance['category_id'] - 1 for instance in instances]
-        masks = [
-            coco_mask.decode(instance['segmentation']) > 0
-            for instance in instances
-        ]
-        scores = [i['score'] for i in instances if 'score' in i]
-        row.append(
-            paint_detection(
-                image,
-                boxes,
-                np.array(labels, int),
-                np.array(masks, bool).reshape(-1, *image.shape[:2]),
-                np.array(scores) if scores else None,
-                scale=scale,
-            )
-        )
-    metainfo = Config.fromfile(ROOT / CONFIGS['upernet']).metainfo
-    for folder in (data / 'label_maps/val', work / 'upernet/predictions'):
-        label_map = mmcv.imread(folder / f'{name}.png', flag='unchanged')
-        row.append(
-            paint_segmentation(
-                image,
-                label_map,
-                metainfo['palette'],
-                metainfo['classes'],
-                scale=scale,
-            )
-        )
-    return row
+    instances = DetDataSample(
+        gt_instances=pack_instances(truth['annotations'], number, image),
+        pred_instances=pack_instances(found, number, image),
+    )
+    label_maps = SegDataSample(
+        gt_sem_seg=read_label_map(data / f'label_maps/val/{name}.png'),
+        pred_sem_seg=read_label_map(work / f'upernet/predictions/{name}.png'),
+    )
+    return image, instances, label_maps
+
+
+def pack_instances(
+    items: list[dict], number: int, image: np.ndarray
+) -> InstanceData:
+    """Pack the instances of a scene, in the format of COCO, for mmdet."""
+    items = [item for item in items if item['image_id'] == number]
+    boxes = torch.tensor([item['bbox'] for item in items]).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    masks = [enlarge(coco_mask.decode(i['segmentation'])) for i in items]
+    return InstanceData(
+        bboxes=boxes * SCALE,
+        labels=torch.tensor([item['category_id'] - 1 for item in items]),
+        scores=torch.tensor([item.get('score', 1) for item in items]),
+        masks=torch.tensor(np.array(masks)).reshape(-1, *image.shape[:2]),
+    )
+
+
+def read_label_map(path: Path) -> PixelData:
+    """Read a label map, the background (0) unmarked, for mmseg."""
+    labels = enlarge(mmcv.imread(path, flag='unchanged'))
+    return PixelData(data=torch.tensor(np.where(labels, labels, 255)[None]))
+
+
+def enlarge(labels: np.ndarray) -> np.ndarray:
+    """Repeat the pixels of a label map or mask (H, W)."""
+    return labels.repeat(SCALE, 0).repeat(SCALE, 1)
 
 
 def write_summary(seconds: dict[str, float], from_scratch: bool) -> str:
@@ -260,14 +362,17 @@ def write_summary(seconds: dict[str, float], from_scratch: bool) -> str:
         seconds={step: round(value, 1) for step, value in seconds.items()},
         data_sha256=meta['sha256'],
     )
-    table = markdown_table(header, rows)
+    table = PrettyTable(header, align='l')
+    table.set_style(TableStyle.MARKDOWN)
+    table.align['value'] = table.align['training (s)'] = 'r'
+    table.add_rows(rows)
     work = ROOT / WORK
     (work / 'summary.json').write_text(json.dumps(record, indent=2) + '\n')
     (work / 'summary.md').write_text(
-        f'{table}\nAll steps took {sum(seconds.values()):.0f} s; SHA-256 of '
+        f'{table}\n\nAll steps took {sum(seconds.values()):.0f} s; SHA-256 of '
         f'the data: {meta["sha256"]}\n'
     )
-    return table
+    return str(table)
 
 
 if __name__ == '__main__':

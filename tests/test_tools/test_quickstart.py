@@ -1,16 +1,27 @@
-"""The quickstart's steps and summary, without running them."""
+"""The quickstart: its steps, what it shows of them, and its report."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
+import cv2
+import numpy as np
 import pytest
+from mmengine.config import Config
+from pycocotools import mask as coco_mask
 
 ROOT = Path(__file__).parents[2]
+PRINT_ETA = """
+import sys, time
+for left in (9, 4):
+    print(f'mmengine - INFO - Epoch(train) [1][1/9] eta: 0:00:0{left} loss: 1')
+    sys.stdout.flush()
+    time.sleep(1.2)
+"""
 
 
 @pytest.fixture
@@ -22,39 +33,118 @@ def quickstart(tmp_path, monkeypatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, 'ROOT', tmp_path)
+    (tmp_path / module.LOGS).mkdir(parents=True)
     return module
 
 
 def test_steps_name_files_that_exist(quickstart):
-    for _, command in quickstart.list_steps(from_scratch=True):
-        assert (ROOT / command[0]).is_file()
-        for part in command[1:]:
+    for step in quickstart.list_steps(from_scratch=True):
+        assert (ROOT / step.command[0]).is_file()
+        for part in step.command[1:]:
             assert not part.startswith('configs/') or (ROOT / part).is_file()
 
 
 def test_fine_tuning_starts_from_the_converted_checkpoint(quickstart):
-    from mmengine.config import Config
-
     for task in ('mask_rcnn', 'upernet'):
         cfg = Config.fromfile(ROOT / quickstart.CONFIGS[task])
         checkpoint = cfg.model.backbone.init_cfg.checkpoint
         assert checkpoint == quickstart.PRETRAINED
-    steps = dict(quickstart.list_steps(from_scratch=True))
+    steps = {s.name: s.command for s in quickstart.list_steps(True)}
     assert quickstart.SCRATCH in steps['train upernet_scratch']
     assert quickstart.SCRATCH not in steps['train upernet']
 
 
-def test_a_failing_step_ends_the_run_and_is_named(quickstart, monkeypatch):
-    ran = []
+def test_a_failing_step_ends_the_run_with_its_last_words(
+    quickstart, tmp_path
+) -> None:
+    steps = [
+        quickstart.Step('good', ['-c', 'print("fine")'], 1),
+        quickstart.Step('bad', ['-c', 'raise SystemExit("why")'], 1),
+        quickstart.Step('never', ['-c', ''], 1),
+    ]
+    with pytest.raises(SystemExit) as ended:
+        quickstart.run_all(steps)
+    message = str(ended.value)
+    assert 'why' in message
+    assert '"bad" failed with exit code 1' in message
+    assert f'{quickstart.LOGS}/02_bad.log' in message
+    logs = sorted((tmp_path / quickstart.LOGS).iterdir())
+    assert [log.name for log in logs] == ['01_good.log', '02_bad.log']
+    assert logs[0].read_text() == 'fine\n'
 
-    def run(command, cwd):
-        ran.append(command)
-        return subprocess.CompletedProcess(command, len(ran) == 2)
 
-    monkeypatch.setattr(subprocess, 'run', run)
-    with pytest.raises(SystemExit, match='"train classification" failed'):
-        quickstart.run_all(from_scratch=False)
-    assert len(ran) == 2
+@pytest.mark.parametrize('is_terminal', [False, True])
+def test_console_shows_steps_and_nothing_that_they_print(
+    quickstart, monkeypatch, capsys, is_terminal
+) -> None:
+    monkeypatch.setenv('TTY_COMPATIBLE', str(int(is_terminal)))
+    chatter = 'print(*range(999), sep="\\n")'
+    step = quickstart.Step('talk', ['-c', chatter], 1)
+    quickstart.run_all([step, step])
+    output = capsys.readouterr().out
+    assert '[2/2] python -c' in output
+    assert ('100%' in output) == is_terminal
+    assert '\n998' not in output
+    assert output.count('\n') <= 6
+
+
+def test_progress_is_read_from_the_log(quickstart):
+    log = f'{quickstart.LOGS}/log'
+    shares = list(quickstart.run_step('', ['-c', PRINT_ETA], log))
+    assert shares == sorted(shares)
+    assert 0 < shares[-1] < 0.5  # 4 seconds were left after 2
+
+
+def test_scene_is_enlarged_with_all_that_is_drawn_on_it(quickstart, tmp_path):
+    data, work = tmp_path / quickstart.DATA, tmp_path / quickstart.WORK
+    masks = np.zeros((2, 32, 32), np.uint8, order='C')
+    masks[0, 4:12, 2:20] = masks[1, 20:30, 5:9] = 1
+    items = [
+        dict(
+            image_id=7,
+            category_id=category,
+            bbox=coco_mask.toBbox(rle).tolist(),
+            segmentation=dict(rle, counts=rle['counts'].decode()),
+        )
+        for category, rle in zip(
+            (3, 10), map(coco_mask.encode, map(np.asfortranarray, masks))
+        )
+    ]
+    found = [dict(items[1], score=0.75), dict(items[0], image_id=8, score=1)]
+    _write_json(
+        data / 'annotations/instances_val.json', dict(annotations=items)
+    )
+    _write_json(work / 'mask_rcnn/predictions.segm.json', found)
+    for path in (
+        data / 'val/000007.jpg',
+        data / 'label_maps/val/000007.png',
+        work / 'upernet/predictions/000007.png',
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), 3 * masks[0])
+
+    image, instances, label_maps = quickstart.read_scene(7)
+    assert image.shape == (64, 64, 3)
+    truth, found = instances.gt_instances, instances.pred_instances
+    assert truth.labels.tolist() == [2, 9]
+    assert truth.bboxes.tolist() == [[4, 8, 40, 24], [10, 40, 18, 60]]
+    assert truth.masks.sum((1, 2)).tolist() == [4 * 144, 4 * 40]
+    assert found.scores.tolist() == [0.75]
+    labels = label_maps.gt_sem_seg.data[0].numpy()
+    assert (labels[8:24, 4:40] == 3).all()
+    assert (labels != 255).sum() == 4 * 144  # mmseg paints no background
+
+
+def test_scene_without_predictions(quickstart):
+    picture = np.zeros((6, 8, 3), np.uint8)
+    instances = quickstart.pack_instances([], 0, picture)
+    assert instances.bboxes.shape == (0, 4)
+    assert instances[instances.scores > 0.5].masks.shape == (0, 6, 8)
+
+
+def _write_json(path: Path, content: dict | list) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
 
 
 def test_summary_holds_the_metrics_of_every_test(quickstart, tmp_path):
@@ -69,20 +159,55 @@ def test_summary_holds_the_metrics_of_every_test(quickstart, tmp_path):
         'upernet/metrics_tta.json': {'mIoU': 82.25},
     }
     for name, values in metrics.items():
-        path = work / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dict(metrics=values)))
-    data = tmp_path / quickstart.DATA
-    data.mkdir(parents=True)
-    (data / 'meta.json').write_text(json.dumps(dict(sha256='abc')))
+        _write_json(work / name, dict(metrics=values))
+    _write_json(tmp_path / quickstart.DATA / 'meta.json', dict(sha256='abc'))
 
     runs = ('classification', 'mask_rcnn', 'upernet')
     seconds = {f'train {name}': 60.0 for name in runs}
-    quickstart.write_summary(seconds, from_scratch=False)
+    shown = quickstart.write_summary(seconds, from_scratch=False)
 
     table = (work / 'summary.md').read_text()
+    assert shown in table
     for value in ('98.61', '0.812', '0.825', '81.5', '82.25', 'abc'):
         assert value in table
     record = json.loads((work / 'summary.json').read_text())
     assert record['data_sha256'] == 'abc'
     assert len(record['results']) == 5
+
+
+@pytest.mark.slow
+def test_whole_quickstart_in_small(
+    quickstart, tmp_path, monkeypatch, capfd
+) -> None:
+    """All of its commands, on little data and for few iterations."""
+    for name in ('tools', 'configs', 'mmvheat', 'interpolate4downstream.py'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    fewer = {
+        'data': ['--num-train=64', '--num-val=21', '--variants=1'],
+        'train classification': ['train_cfg.max_epochs=1'],
+        'train mask_rcnn': ['train_cfg.max_epochs=1'],
+        'train upernet': ['train_cfg.max_iters=4'],
+        'test mask_rcnn': ['model.test_cfg.rcnn.score_thr=0.0'],
+    }
+    steps = []
+    for name, command, seconds in quickstart.list_steps(from_scratch=False):
+        command = command + fewer.get(name, [])
+        if name.startswith('train'):
+            command.insert(-1, '--cfg-options')
+            command.append('default_hooks.logger.interval=1')
+        steps.append(quickstart.Step(name, command, seconds))
+    monkeypatch.setattr(quickstart, 'list_steps', lambda _: steps)
+    monkeypatch.setattr(sys, 'argv', ['quickstart.py'])
+
+    quickstart.main()
+
+    output, errors = capfd.readouterr()
+    assert output.count('\n') + errors.count('\n') <= 80, output + errors
+    assert '| UperNet, 192x192' in output
+    logs = sorted((tmp_path / quickstart.LOGS).iterdir())
+    assert len(logs) == len(steps)
+    assert all(log.stat().st_size for log in logs)
+    pictures = (tmp_path / quickstart.WORK).glob('*.[jp][pn]g')
+    for path in pictures:
+        assert cv2.imread(str(path)).std() > 10
+        assert str(path.relative_to(tmp_path)) in output
