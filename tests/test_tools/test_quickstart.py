@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -15,25 +15,28 @@ from mmengine.config import Config
 from pycocotools import mask as coco_mask
 
 ROOT = Path(__file__).parents[2]
-PRINT_ETA = """
-import sys, time
+SCRIPTS = {
+    'good.py': 'print("fine")',
+    'bad.py': 'raise SystemExit("why")',
+    'talk.py': 'print(*range(999), sep="\\n")',
+    'train.py': """
+import time
 for left in (9, 4):
-    print(f'mmengine - INFO - Epoch(train) [1][1/9] eta: 0:00:0{left} loss: 1')
-    sys.stdout.flush()
+    print(f'INFO - Epoch(train) [1]eta: 0:00:0{left} x', flush=True)
     time.sleep(1.2)
-"""
+""",
+}
 
 
 @pytest.fixture
 def quickstart(tmp_path, monkeypatch) -> ModuleType:
-    """The module, with an empty folder for its root."""
-    spec = importlib.util.spec_from_file_location(
-        'quickstart', ROOT / 'tools' / 'quickstart.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The module, with an almost empty folder for its root."""
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    module = importlib.import_module('quickstart')
     monkeypatch.setattr(module, 'ROOT', tmp_path)
     (tmp_path / module.LOGS).mkdir(parents=True)
+    for name, script in SCRIPTS.items():
+        (tmp_path / name).write_text(script)
     return module
 
 
@@ -58,9 +61,8 @@ def test_a_failing_step_ends_the_run_with_its_last_words(
     quickstart, tmp_path
 ) -> None:
     steps = [
-        quickstart.Step('good', ['-c', 'print("fine")'], 1),
-        quickstart.Step('bad', ['-c', 'raise SystemExit("why")'], 1),
-        quickstart.Step('never', ['-c', ''], 1),
+        quickstart.Step(name, [f'{name}.py'], 1)
+        for name in ('good', 'bad', 'never')
     ]
     with pytest.raises(SystemExit) as ended:
         quickstart.run_all(steps)
@@ -78,11 +80,10 @@ def test_console_shows_steps_and_nothing_that_they_print(
     quickstart, monkeypatch, capsys, is_terminal
 ) -> None:
     monkeypatch.setenv('TTY_COMPATIBLE', str(int(is_terminal)))
-    chatter = 'print(*range(999), sep="\\n")'
-    step = quickstart.Step('talk', ['-c', chatter], 1)
+    step = quickstart.Step('talk', ['talk.py', '--loud'], 1)
     quickstart.run_all([step, step])
     output = capsys.readouterr().out
-    assert '[2/2] python -c' in output
+    assert '[2/2] python talk.py --loud' in output
     assert ('100%' in output) == is_terminal
     assert '\n998' not in output
     assert output.count('\n') <= 6
@@ -90,7 +91,7 @@ def test_console_shows_steps_and_nothing_that_they_print(
 
 def test_progress_is_read_from_the_log(quickstart):
     log = f'{quickstart.LOGS}/log'
-    shares = list(quickstart.run_step('', ['-c', PRINT_ETA], log))
+    shares = list(quickstart.run_step('', ['train.py'], log))
     assert shares == sorted(shares)
     assert 0 < shares[-1] < 0.5  # 4 seconds were left after 2
 
@@ -127,6 +128,7 @@ def test_scene_is_enlarged_with_all_that_is_drawn_on_it(quickstart, tmp_path):
     assert image.shape == (64, 64, 3)
     truth, found = instances.gt_instances, instances.pred_instances
     assert truth.labels.tolist() == [2, 9]
+    assert 'scores' not in truth
     assert truth.bboxes.tolist() == [[4, 8, 40, 24], [10, 40, 18, 60]]
     assert truth.masks.sum((1, 2)).tolist() == [4 * 144, 4 * 40]
     assert found.scores.tolist() == [0.75]
@@ -182,19 +184,25 @@ def test_whole_quickstart_in_small(
     """All of its commands, on little data and for few iterations."""
     for name in ('tools', 'configs', 'mmvheat', 'interpolate4downstream.py'):
         (tmp_path / name).symlink_to(ROOT / name)
+    short = [
+        '--cfg-options',
+        'default_hooks.logger.interval=1',
+        'param_scheduler=None',
+    ]
+    epoch = [
+        'train_cfg.max_epochs=1',
+        'train_dataloader.num_batch_per_epoch=4',
+    ]
     fewer = {
         'data': ['--num-train=64', '--num-val=21', '--variants=1'],
-        'train classification': ['train_cfg.max_epochs=1'],
-        'train mask_rcnn': ['train_cfg.max_epochs=1'],
-        'train upernet': ['train_cfg.max_iters=4'],
+        'train classification': [*short, *epoch],
+        'train mask_rcnn': [*short, *epoch],
+        'train upernet': [*short, 'train_cfg.max_iters=4'],
         'test mask_rcnn': ['model.test_cfg.rcnn.score_thr=0.0'],
     }
     steps = []
     for name, command, seconds in quickstart.list_steps(from_scratch=False):
-        command = command + fewer.get(name, [])
-        if name.startswith('train'):
-            command.insert(-1, '--cfg-options')
-            command.append('default_hooks.logger.interval=1')
+        command = [*command, *fewer.get(name, [])]
         steps.append(quickstart.Step(name, command, seconds))
     monkeypatch.setattr(quickstart, 'list_steps', lambda _: steps)
     monkeypatch.setattr(sys, 'argv', ['quickstart.py'])
