@@ -10,30 +10,32 @@ segmentation, else ``predictions.json``. Sub-folders are kept.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import os.path as osp
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from typing import Any
 
 import mmcv
-import torch
+import mmengine
+import numpy as np
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import DATASETS, init_default_scope
-from mmengine.structures import BaseDataElement
-from PIL import Image
 from tqdm import tqdm
 
-from mmvheat.checkpoint import register_safe_loader
 from mmvheat.engine.config import ConfigOptions, innermost_dataset, load_config
 from mmvheat.engine.errors import UserError, run_main
+
+Predict = Callable[[str], tuple[np.ndarray, Any]]
+"""From an image file to its picture, RGB, and what is predicted."""
 
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args() -> Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description='Draw the predictions of a model on images.'
     )
     parser.add_argument('input', help='an image or a folder of images')
@@ -47,7 +49,9 @@ def parse_args() -> argparse.Namespace:
         help='least score of a box or mask drawn (default: 0.3)',
     )
     parser.add_argument(
-        '--device', help='cpu, cuda or cuda:N (default: a GPU if there is one)'
+        '--device',
+        default=get_device(),
+        help='cpu, cuda or cuda:N (default: a GPU if there is one)',
     )
     parser.add_argument(
         '--cfg-options',
@@ -91,7 +95,7 @@ def list_images(path: str) -> tuple[str, list[str]]:
     return path, sorted(names)
 
 
-def class_names(cfg: Config) -> dict:
+def read_metainfo(cfg: Config) -> dict:
     """The classes and palette that the test data of ``cfg`` has."""
     init_default_scope(cfg.default_scope)
     settings = innermost_dataset(cfg.test_dataloader.dataset).copy()
@@ -99,100 +103,69 @@ def class_names(cfg: Config) -> dict:
     return DATASETS.build(settings).metainfo
 
 
-class Predictor:
-    """One interface to the inferencers of the three libraries.
+def build_detector(cfg: Config, args: Namespace, meta: dict) -> Predict:
+    """Let mmdet draw boxes and masks; predictions are what its JSON holds."""
+    from mmdet.apis import DetInferencer
 
-    Args:
-        cfg (Config): The config.
-        checkpoint (str): The checkpoint file.
-        device (str): Where to run.
-        score_thr (float): Least score of an instance drawn.
-    """
+    inferencer = DetInferencer(
+        cfg, args.checkpoint, args.device, show_progress=False
+    )
+    inferencer.visualizer.dataset_meta = meta
 
-    def __init__(
-        self, cfg: Config, checkpoint: str, device: str, score_thr: float
-    ) -> None:
-        self.scope = cfg.default_scope
-        self.score_thr = score_thr
-        build: Callable = getattr(self, f'_build_{self.scope}')
-        self.inferencer = build(cfg, checkpoint, device)
-        self.inferencer.show_progress = False
-        meta = class_names(cfg)
-        # Classes that are folder names stand in the checkpoint alone.
-        self.classes = getattr(self.inferencer, 'classes', None) or meta.get(
-            'classes'
+    def predict(path: str) -> tuple[np.ndarray, dict]:
+        result = inferencer(
+            path, return_vis=True, pred_score_thr=args.score_thr
         )
-        self.inferencer.visualizer.dataset_meta = meta
+        return result['visualization'][0], result['predictions'][0]
 
-    @staticmethod
-    def _build_mmdet(cfg: Config, checkpoint: str, device: str) -> object:
-        from mmdet.apis import DetInferencer
+    return predict
 
-        return DetInferencer(cfg, checkpoint, device)
 
-    @staticmethod
-    def _build_mmseg(cfg: Config, checkpoint: str, device: str) -> object:
-        from mmseg.apis import MMSegInferencer
+def build_segmentor(cfg: Config, args: Namespace, meta: dict) -> Predict:
+    """Let mmseg draw label maps; predictions are label maps, (H, W)."""
+    from mmseg.apis import MMSegInferencer
 
-        return MMSegInferencer(cfg, checkpoint, device=device)
+    inferencer = MMSegInferencer(cfg, args.checkpoint, device=args.device)
+    inferencer.show_progress = False
+    inferencer.model.dataset_meta = {
+        key: meta[key] for key in ('classes', 'palette')
+    }
 
-    @staticmethod
-    def _build_mmpretrain(cfg: Config, checkpoint: str, device: str) -> object:
-        from mmpretrain import ImageClassificationInferencer
-        from mmpretrain.visualization import UniversalVisualizer
+    def predict(path: str) -> tuple[np.ndarray, np.ndarray]:
+        result = inferencer(path, return_vis=True)
+        return result['visualization'], result['predictions']
 
-        inferencer = ImageClassificationInferencer(cfg, checkpoint, device)
-        inferencer.visualizer = UniversalVisualizer()
-        return inferencer
+    return predict
 
-    def predict(self, path: str) -> BaseDataElement:
-        """Predict one image file."""
-        if self.scope == 'mmdet':
-            result = self.inferencer(
-                path, return_datasamples=True, no_save_vis=True
-            )
-            return result['predictions'][0]
-        if self.scope == 'mmseg':
-            return self.inferencer(path, return_datasamples=True)
-        (data,) = self.inferencer.preprocess([path], 1)
-        return self.inferencer.forward(data)[0]
 
-    def draw(self, path: str, sample: BaseDataElement, out_file: str) -> None:
-        """Draw a prediction on its image."""
+def build_classifier(cfg: Config, args: Namespace, meta: dict) -> Predict:
+    """Let mmpretrain name the class; a small image is enlarged for it."""
+    from mmpretrain import ImageClassificationInferencer
+    from mmpretrain.visualization import UniversalVisualizer
+
+    inferencer = ImageClassificationInferencer(
+        cfg, args.checkpoint, args.device
+    )
+    # Classes that are folder names stand in the checkpoint alone.
+    inferencer.classes = inferencer.classes or meta.get('classes')
+    visualizer = UniversalVisualizer()
+
+    def predict(path: str) -> tuple[np.ndarray, dict]:
+        # Called in one, it would show a progress bar for every image.
+        (data,) = inferencer.preprocess([path])
+        samples = inferencer.forward(data)
         image = mmcv.imread(path, channel_order='rgb')
-        visualizer = self.inferencer.visualizer
-        if self.scope == 'mmpretrain':
-            visualizer.visualize_cls(
-                image,
-                sample,
-                classes=self.classes,
-                rescale_factor=max(1.0, 224 / max(image.shape[:2])),
-                draw_gt=False,
-                out_file=out_file,
-            )
-            return
-        threshold = {}
-        if self.scope == 'mmdet':
-            threshold['pred_score_thr'] = self.score_thr
-        visualizer.add_datasample(
-            osp.basename(path),
+        picture = visualizer.visualize_cls(
             image,
-            sample,
+            samples[0],
+            classes=inferencer.classes,
+            rescale_factor=max(1.0, 224 / max(image.shape[:2])),
             draw_gt=False,
-            out_file=out_file,
-            **threshold,
         )
+        (prediction,) = inferencer.postprocess(samples, None)
+        return picture, prediction
 
-    def describe(self, sample: BaseDataElement) -> dict:
-        """A prediction as what JSON can hold (not for segmentation)."""
-        if self.scope == 'mmdet':
-            return self.inferencer.pred2dict(sample)
-        label = int(sample.pred_label)
-        return dict(
-            label=label,
-            name=self.classes[label] if self.classes else None,
-            score=float(sample.pred_score.max()),
-        )
+    return predict
 
 
 def main() -> None:
@@ -202,32 +175,32 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     if not osp.isfile(args.checkpoint) and '://' not in args.checkpoint:
         raise UserError(f'The checkpoint {args.checkpoint} does not exist.')
-    register_safe_loader()
     cfg.visualizer.vis_backends = []
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    predictor = Predictor(cfg, args.checkpoint, device, args.score_thr)
+    build = dict(
+        mmdet=build_detector,
+        mmseg=build_segmentor,
+        mmpretrain=build_classifier,
+    )[cfg.default_scope]
+    predict = build(cfg, args, read_metainfo(cfg))
 
     predictions, unreadable = {}, []
     for name in tqdm(names, desc='infer', unit='image'):
         path = osp.join(root, name)
-        stem = osp.splitext(name)[0]
         if _is_unreadable(path):
             unreadable.append(path)
             continue
-        sample = predictor.predict(path)
-        predictor.draw(
-            path, sample, osp.join(args.out_dir, 'vis', f'{stem}.png')
-        )
-        if predictor.scope == 'mmseg':
-            out_file = osp.join(args.out_dir, 'label_maps', f'{stem}.png')
-            os.makedirs(osp.dirname(out_file), exist_ok=True)
-            labels = sample.pred_sem_seg.data[0].cpu().numpy()
-            Image.fromarray(labels.astype('uint8')).save(out_file)
+        picture, prediction = predict(path)
+        stem = osp.splitext(name)[0]
+        mmcv.imwrite(picture[..., ::-1], f'{args.out_dir}/vis/{stem}.png')
+        if cfg.default_scope == 'mmseg':
+            mmcv.imwrite(
+                prediction.astype(np.uint8),
+                f'{args.out_dir}/label_maps/{stem}.png',
+            )
         else:
-            predictions[name] = predictor.describe(sample)
+            predictions[name] = prediction
     if predictions:
-        with open(osp.join(args.out_dir, 'predictions.json'), 'w') as file:
-            json.dump(predictions, file)
+        mmengine.dump(predictions, f'{args.out_dir}/predictions.json')
     print(f'{len(names) - len(unreadable)} images drawn in {args.out_dir}/vis')
     if unreadable:
         raise UserError(

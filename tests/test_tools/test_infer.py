@@ -59,7 +59,9 @@ def test_folder_is_drawn_with_its_sub_folders(
     predictions = json.loads((out / 'predictions.json').read_text())
     assert sorted(predictions) == ['first.jpg', 'more/second.JPG']
     if name == 'classifier':
-        assert predictions['first.jpg']['name'] in ('box', 'disc', 'stripe')
+        prediction = predictions['first.jpg']
+        assert prediction['pred_class'] in ('box', 'disc', 'stripe')
+        assert prediction['pred_score'] == max(prediction['pred_scores'])
     else:
         boxes = np.array(predictions['first.jpg']['bboxes'])
         assert boxes.shape[1] == 4
