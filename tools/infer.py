@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any
@@ -170,6 +171,8 @@ def build_classifier(cfg: Config, args: Namespace, meta: dict) -> Predict:
 
 def main() -> None:
     """Infer."""
+    # Said by mmengine whenever it looks for a package.
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     args = parse_args()
     root, names = list_images(args.input)
     cfg = load_config(args.config, args.cfg_options)

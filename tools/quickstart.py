@@ -97,9 +97,8 @@ def main() -> None:
         'to compare; takes twice the time',
     )
     args = parser.parse_args()
-    warnings.filterwarnings(  # of mmengine, when mmdet and mmseg load
-        'ignore', 'pkg_resources is deprecated as an API', UserWarning
-    )
+    # Said by mmengine whenever it looks for a package.
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     seconds = run_all(list_steps(args.from_scratch))
     start = time.monotonic()
     draw_curves(args.from_scratch)
