@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 from mmvheat import __version__
+from mmvheat.checkpoint.command import main
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'interpolate4downstream.py'
@@ -22,15 +22,12 @@ SOURCE = ROOT / 'tests' / 'data' / 'pre_norm_64.pth'
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run the command in this process: status, output, errors."""
-    spec = importlib.util.spec_from_file_location('interpolate', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
 
     def run(*args):
         argv = [str(SCRIPT), *map(str, args)]
         monkeypatch.setattr(sys, 'argv', argv)
         try:
-            status = module.main()
+            status = main()
         except SystemExit as stop:
             status = stop.code
         captured = capsys.readouterr()

@@ -142,6 +142,20 @@ def test_formulas_give_the_published_parameter_counts(model, size, millions):
     assert round(count / 1e6, 2) == millions
 
 
+@pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])
+def test_backbones_have_the_official_names_and_shapes(arch):
+    with torch.device('meta'):
+        model = MODELS.build(dict(type='vHeat', arch=arch, img_size=512))
+    found = {
+        f'backbone.{k}': tuple(v.shape) for k, v in model.state_dict().items()
+    }
+    assert found == backbone(arch[0])
+    # The sizes with layer scale are those that normalise afterwards.
+    *_, layer_scale = ARCHS[arch[0]]
+    blocks = [block for stage in model.layers for block in stage.blocks]
+    assert {block.post_norm for block in blocks} == {layer_scale}
+
+
 def list_configs():
     configs = []
     for pattern, model in (

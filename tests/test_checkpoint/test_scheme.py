@@ -21,6 +21,7 @@ from mmvheat.checkpoint import (
     convert_to_downstream,
     to_mmpretrain,
 )
+from mmvheat.checkpoint.command import main
 
 DATA = Path(__file__).parents[1] / 'data'
 BACKBONE = dict(
@@ -106,11 +107,7 @@ def test_converted_classifier_loads_whole(tmp_path, official, monkeypatch):
     path, expected = official
     target = str(tmp_path / 'f.pth')
     argv = ['', '--pt_pth', path, '--tg_pth', target, '--tg_size', 128]
-    root = Path(__file__).parents[2]
-    monkeypatch.syspath_prepend(root)
     monkeypatch.setattr(sys, 'argv', [*map(str, argv), '--task', 'cls'])
-    from interpolate4downstream import main
-
     assert main() == 0
     model = build('mmpretrain', classifier(expected, 128))
     load_checkpoint(model, target, strict=True)
