@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import config, utils
 from mmengine.registry import MODELS
 
 from mmvheat import fast
@@ -29,6 +31,20 @@ ARCHS = {
         embed_dims=8, depths=(1, 2, 1, 1), post_norm=True, layer_scale=1e-2
     ),
 }
+
+
+@pytest.fixture(scope='session', autouse=True)
+def libraries_looked_up_once() -> Iterator[None]:
+    """Save most of the time of reading a config.
+
+    For every base of a library, mmengine loads pkg_resources again and reads
+    all metafiles of the library.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((config, 'is_installed'), (utils, 'load')):
+            found = functools.cache(getattr(module, name))
+            patch.setattr(module, name, found)
+        yield
 
 
 @pytest.fixture(

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-import subprocess
+import runpy
 import sys
 import tempfile
 from pathlib import Path
@@ -284,17 +284,15 @@ def test_nan_is_named_in_a_warning(tmp_path, official_weights, run):
     assert 'NaN or infinity in freq_embed.1' in err
 
 
-def test_bad_file_ends_without_a_traceback(tmp_path):
+def test_bad_file_ends_without_a_traceback(tmp_path, monkeypatch, capsys):
+    """The file at the root of the repository runs the same command."""
     (tmp_path / 'page.pth').write_text('<!DOCTYPE html><html></html>')
     args = convert_args(tmp_path / 'f', tmp_path / 'page.pth')
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 1
-    assert done.stderr == (
+    monkeypatch.setattr(sys, 'argv', [str(SCRIPT), *map(str, args)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name='__main__')
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
         f'interpolate4downstream.py: error: {tmp_path}/page.pth is a web '
         'page, not a checkpoint: download the file itself, not the page that '
         'shows it\n'

@@ -89,30 +89,18 @@ def test_iterations_and_an_interrupted_state(tmp_path):
 
 
 CONFIG = """
-_base_ = ['mmpretrain::_base_/default_runtime.py',
-          'mmvheat::_base_/runtime.py']
+_base_ = {base!r}
 train_dataloader = dict(
     batch_size=8, num_workers=1, persistent_workers=True,
-    dataset=dict(type='CustomDataset', data_root={data!r}, pipeline=[
+    dataset=dict(data_root={data!r}, data_prefix='', pipeline=[
         dict(type='LoadImageFromFile'),
         dict(type='RandomCrop', crop_size=32, padding=4),
         dict(type='RandomFlip', prob=0.5),
-        dict(type='PackInputs')]),
-    sampler=dict(type='DefaultSampler', shuffle=True))
-model = dict(
-    type='ImageClassifier',
-    data_preprocessor=dict(num_classes=2, mean=[127] * 3, std=[60] * 3),
-    backbone=dict(
-        type='vHeat', img_size=32, out_indices=(3,), drop_path_rate=0.5,
-        arch=dict(embed_dims=8, depths=(1, 1, 2, 1), post_norm=False,
-                  layer_scale=None)),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=2, in_channels=64))
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3))
+        dict(type='PackInputs')]))
+val_dataloader = val_evaluator = val_cfg = None
+model = dict(backbone=dict(drop_path_rate=0.5))
 param_scheduler = dict(type='MultiStepLR', milestones=[2])
-train_cfg = dict(by_epoch=True, max_epochs=4)
-default_hooks = dict(_base_.vheat_hooks, logger=dict(interval=1))
-randomness = dict(seed=0)
+train_cfg = dict(max_epochs=4, val_interval=9)
 """
 
 
@@ -152,13 +140,15 @@ def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
 ):
     pytest.importorskip('mmpretrain')
     rng = np.random.default_rng(0)
-    for name in ('a', 'b'):
+    for name in ('a', 'b', 'c'):
         (tmp_path / 'data' / name).mkdir(parents=True)
-        for i in range(64):
+        for i in range(40):
             image = rng.integers(0, 255, (32, 32, 3), np.uint8)
             cv2.imwrite(str(tmp_path / 'data' / name / f'{i}.png'), image)
     config = tmp_path / 'config.py'
-    config.write_text(CONFIG.format(data=str(tmp_path / 'data')))
+    base = ROOT / 'tests/test_tools/configs/classifier.py'
+    data = tmp_path / 'data'
+    config.write_text(CONFIG.format(base=str(base), data=str(data)))
 
     finish(train(config, 'whole'))
     killed = train(config, 'killed')

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mmengine.config import utils
 from mmengine.registry import DefaultScope
 
 from mmvheat.datasets.digit_scenes import make_digit_scenes
@@ -23,17 +21,6 @@ def digit_scenes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data') / 'digit_scenes'
     make_digit_scenes(root, num_train=8, num_val=2, variants=1, progress=False)
     return root
-
-
-@pytest.fixture(scope='session', autouse=True)
-def metafiles_read_once() -> Iterator[None]:
-    """Save most of the time of reading a config.
-
-    For every base of a library, mmengine reads all metafiles of the library.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, 'load', functools.cache(utils.load))
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -63,30 +63,35 @@ def assert_equal_training(model, compiled, image):
         assert (gradient - eager).norm() <= 1e-3 * eager.norm()
 
 
-def test_evaluation_is_one_graph(build, arch):
-    model = build(arch).eval()
+# Each order of the norms in all stages once, evaluated or trained.
+@pytest.mark.parametrize(
+    ('arch', 'stages'), [('pre_norm', (0, 1, 2, 3)), ('post_norm', (0,))]
+)
+def test_evaluation_is_one_graph(build, arch, stages):
+    model = build(arch, out_indices=stages).eval()
     compiled = compile_whole(model, 'aot_eager')
     assert_equal_evaluation(model, compiled, make_image(72, 100))
 
 
 @pytest.mark.parametrize(
-    ('arch', 'with_cp'), [('pre_norm', True), ('post_norm', False)]
+    ('arch', 'stages', 'with_cp'),
+    [('pre_norm', (0,), True), ('post_norm', (0, 1, 2, 3), False)],
 )
-def test_training_is_one_graph(build, arch, with_cp):
-    model = build(arch, with_cp=with_cp).train()
+def test_training_is_one_graph(build, arch, stages, with_cp):
+    model = build(arch, out_indices=stages, with_cp=with_cp).train()
     compiled = compile_whole(model, 'aot_eager')
     assert_equal_training(model, compiled, make_image(64, 48))
 
 
 def test_stochastic_depth_compiles(build):
-    model = build(drop_path_rate=0.5).train()
+    model = build(SMALLEST, out_indices=(1,), drop_path_rate=0.5).train()
     compiled = compile_whole(model, 'aot_eager')
     sum(output.sum() for output in compiled(make_image(64, 64))).backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
 def test_autocast_is_part_of_the_graph(build):
-    model = build().eval()
+    model = build(out_indices=(0,)).eval()
     compiled = compile_whole(model, 'aot_eager')
     image = make_image(72, 100)
     with torch.no_grad():

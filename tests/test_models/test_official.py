@@ -15,6 +15,11 @@ def build(name, **kwargs):
     return MODELS.build(dict(type=name, **kwargs))
 
 
+@pytest.fixture(autouse=True)
+def both_states():
+    """Nothing is computed."""
+
+
 @pytest.fixture
 def warnings(monkeypatch):
     """Collects what is logged."""

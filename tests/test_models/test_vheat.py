@@ -24,6 +24,10 @@ SUBSETS = [
 
 
 class TestArchitecture:
+    @pytest.fixture(autouse=True)
+    def both_states(self):
+        """Nothing is computed."""
+
     def test_grid_is_the_floor_of_the_stride(self, build):
         model = build(img_size=(100, 225))
         grids = [tuple(f.shape[:2]) for f in model.freq_embed]
@@ -277,6 +281,10 @@ class TestCheckpointing:
 
 
 class TestLayerDepth:
+    @pytest.fixture(autouse=True)
+    def both_states(self):
+        """Nothing is computed."""
+
     def test_rises_from_stem_to_head(self, build):
         model = build()  # depths 1, 2, 1, 1
         expected = {
@@ -310,6 +318,10 @@ class TestLayerDepth:
 
 
 class TestRegistry:
+    @pytest.fixture(autouse=True)
+    def both_states(self):
+        """Nothing is computed."""
+
     @pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain'])
     def test_plain_name_resolves_in_every_scope(self, scope):
         library = pytest.importorskip(f'{scope}.registry')
