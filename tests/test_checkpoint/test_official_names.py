@@ -6,7 +6,6 @@ parameter counts.
 """
 
 import math
-import re
 from pathlib import Path
 
 import pytest
@@ -157,20 +156,15 @@ def test_backbones_have_the_official_names_and_shapes(arch):
 
 
 def list_configs():
-    configs = []
     for pattern, model in (
         ('mask_rcnn/*_vheat-*_coco.py', mask_rcnn),
         ('upernet/*_vheat-*_ade20k-512x512.py', upernet),
     ):
-        for path in sorted(CONFIGS.glob(pattern)):
+        paths = sorted(CONFIGS.glob(pattern))
+        assert paths
+        for path in paths:
             size = path.name.split('_vheat-')[1][0]
-            # Variants of the recipe have the same model.
-            plain = re.search(r'-[tsb]_(fpn_1x|8xb2-160k)_', path.stem)
-            marks = [] if plain else [pytest.mark.slow]
-            case = pytest.param(path, model, size, marks=marks, id=path.stem)
-            configs.append(case)
-    assert configs
-    return configs
+            yield pytest.param(path, model, size, id=path.stem)
 
 
 @pytest.mark.parametrize('path, model, size', list_configs())

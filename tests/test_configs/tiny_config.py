@@ -1,8 +1,8 @@
 """Make a config of configs/ small enough for a training step on CPU.
 
-Only the data set and sizes change: widths and depths of the backbone (and the
-channels of whatever reads it), images, crops, sets of proposals. Types,
-pipelines, heads, losses, optimizer and their settings stay those of the file.
+Only the data set and sizes change: widths, the depths of the backbone, images,
+crops, sets of proposals. Types, pipelines, heads, losses, optimizer and their
+settings stay those of the file.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ NAMES = [path.relative_to(ROOT / 'configs').as_posix() for path in CONFIGS]
 
 TINY_DIMS = [8, 16, 32, 64]
 SHRINK = 8
+WIDTH_KEYS = {
+    *('channels', 'in_channels', 'out_channels', 'feat_channels'),
+    *('fc_out_channels', 'conv_out_channels', 'feedforward_channels'),
+    *('embed_dims', 'num_feats'),
+}
 SIZE_KEYS = {
     *(
         'crop_size',
@@ -81,6 +86,9 @@ def make_tiny(cfg: Config, data_root: Path) -> Config:
         Config: ``cfg``.
     """
     _shrink_backbone(cfg.model)
+    if 'encoder' not in cfg.model:  # heads of DETRs have a width by default
+        for key in cfg.model.keys() - {'backbone'}:
+            _shrink_widths(cfg.model[key])
     for key, value in cfg.items():
         cfg[key] = _shrink_sizes(key, value)
     for split in ('train', 'val'):
@@ -116,6 +124,26 @@ def _shrink_backbone(model: ConfigDict) -> None:
         backbone.update(arch=swin, pad_small_map=True)
     else:
         backbone.update(swin)
+
+
+def _shrink_widths(node: Any) -> None:
+    """Divide the widths of heads and necks by SHRINK."""
+
+    def divide(width: Any) -> Any:
+        if isinstance(width, list):
+            return [divide(w) for w in width]
+        is_wide = isinstance(width, int) and width >= 128
+        return width // SHRINK if is_wide else width
+
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in WIDTH_KEYS:
+                node[key] = divide(value)
+            else:
+                _shrink_widths(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            _shrink_widths(value)
 
 
 def _shrink_sizes(key: str, value: Any, inside: bool = False) -> Any:
