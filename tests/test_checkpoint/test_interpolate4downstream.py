@@ -5,7 +5,6 @@ import hashlib
 import os
 import runpy
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -258,15 +257,19 @@ def test_missing_folder_and_missing_source(tmp_path, run):
     assert 'none does not exist' in err
 
 
-@pytest.mark.parametrize('call', ('mkstemp', 'fsync', 'replace'))
-def test_full_disk_leaves_the_target_alone(tmp_path, run, monkeypatch, call):
+@pytest.mark.parametrize(
+    'where, call', [(Path, 'write_bytes'), (os, 'fsync'), (os, 'replace')]
+)
+def test_full_disk_leaves_the_target_alone(
+    tmp_path, run, monkeypatch, where, call
+):
     target = tmp_path / 'f'
     target.write_bytes(b'precious')
 
     def fail(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(tempfile if call == 'mkstemp' else os, call, fail)
+    monkeypatch.setattr(where, call, fail)
     status, _, err = run(*convert_args(target), '--force')
     assert status == 1
     assert f'cannot write {target}: No space left on device' in err
