@@ -166,8 +166,8 @@ class TestCommand:
     def test_tells_what_it_has_written(self, exported):
         assert re.fullmatch(
             rf'{exported.file}: .*config.py with .*detector.pth, equal to the '
-            r'backbone to \d\S* in onnxruntime\n',
-            exported.said,
+            r'backbone to \d\S* in onnxruntime',
+            exported.said.splitlines()[-1],
         )
 
     def test_a_program_that_differs_is_not_written(
@@ -182,7 +182,7 @@ class TestCommand:
 
         monkeypatch.setattr(torch.onnx, 'export', lambda *_, **__: Program)
         changed = copy.deepcopy(model)
-        changed.outnorm2.bias += 0.01
+        changed.outnorm3.bias += 0.01
         with pytest.raises(tool['UserError'], match='differs by .* nothing'):
             tool['export'](changed, tmp_path / 'model.onnx')
         assert not list(tmp_path.iterdir())
