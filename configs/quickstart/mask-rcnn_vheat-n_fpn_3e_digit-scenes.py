@@ -109,7 +109,7 @@ model = dict(
     # Small images have few places: fewer proposals are enough.
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=64)),
+        rcnn=dict(sampler=dict(num=32)),
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=300, max_per_img=100),

@@ -40,7 +40,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=64,
     num_workers=2,
     persistent_workers=True,
     dataset=dict(
@@ -91,24 +91,24 @@ model = dict(
     ),
 )
 
-# --- schedule: 16 epochs, batch 32, AdamW 2e-3, warm-up, cosine -----------
+# --- schedule: 16 epochs, batch 64, AdamW 3e-3, warm-up, cosine -----------
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.05),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=180),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=180, T_max=2700),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=90),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=90, T_max=630),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=16, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=16, val_interval=2)
 val_cfg = dict()
 test_cfg = dict()
 default_hooks = dict(
     _base_.vheat_hooks,
-    logger=dict(interval=60),
+    logger=dict(interval=15),
     checkpoint=dict(
         interval=1, max_keep_ckpts=1, backend_args=dict(backend='atomic')
     ),
 )
 randomness = dict(seed=0)
-auto_scale_lr = dict(base_batch_size=32)
+auto_scale_lr = dict(base_batch_size=64)

@@ -44,7 +44,7 @@ def make_digit_scenes(
     num_train: int = 1000,
     num_val: int = 100,
     size: int = 192,
-    variants: int = 4,
+    variants: int = 2,
     seed: int = 0,
     force: bool = False,
     progress: bool = True,
@@ -57,7 +57,7 @@ def make_digit_scenes(
         num_val (int): Number of val scenes. Defaults to 100.
         size (int): Height and width of a scene in pixels. Defaults to 192.
         variants (int): Classification crops painted of every train digit;
-            a val digit has one. Defaults to 4.
+            a val digit has one. Defaults to 2.
         seed (int): Seed of every random choice. Defaults to 0.
         force (bool): Make the data set anew where ``root`` already holds
             one, of whatever settings. Defaults to False.

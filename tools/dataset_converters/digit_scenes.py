@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         '--size', type=int, default=192, help='side of a scene in pixels'
     )
     parser.add_argument(
-        '--variants', type=int, default=4, help='crops per train digit'
+        '--variants', type=int, default=2, help='crops per train digit'
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(

@@ -3,9 +3,9 @@
 # Measured: mIoU 76.3 on the scenes of val, single scale.
 #
 #   python tools/train.py \
-#       configs/quickstart/upernet_vheat-n_600i_digit-scenes-192x192.py
+#       configs/quickstart/upernet_vheat-n_450i_digit-scenes-192x192.py
 #   bash tools/dist_test.sh \
-#       configs/quickstart/upernet_vheat-n_600i_digit-scenes-192x192.py \
+#       configs/quickstart/upernet_vheat-n_450i_digit-scenes-192x192.py \
 #       CHECKPOINT 1 --tta
 #
 # For your own data in ADE20K format (RGB images, PNG label maps): `data_root`,
@@ -97,7 +97,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-# --- model: vHeat 32-64-128-256, heads of 64 channels ---------------------
+# --- model: vHeat 32-64-128-256, heads of 48 channels ---------------------
 norm_cfg = dict(type='BN')
 # Nine pixels in ten are background: without weights, a short training would
 # not see beyond it.
@@ -124,7 +124,7 @@ model = dict(
     ),
     decode_head=dict(
         in_channels=[32, 64, 128, 256],
-        channels=64,
+        channels=48,
         num_classes=11,
         norm_cfg=norm_cfg,
         loss_decode=loss_decode,
@@ -138,10 +138,10 @@ model = dict(
     ),
 )
 
-# --- schedule: 600 iterations, AdamW 1e-3, warm-up, poly -----------------
+# --- schedule: 450 iterations, AdamW 1.5e-3, warm-up, poly -----------------
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
@@ -152,10 +152,10 @@ param_scheduler = [
         power=1.0,
         by_epoch=False,
         begin=100,
-        end=600,
+        end=450,
     ),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=200)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=450, val_interval=150)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -166,7 +166,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,
-        interval=600,
+        interval=450,
         max_keep_ckpts=1,
         backend_args=dict(backend='atomic'),
     ),
