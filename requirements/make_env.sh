@@ -9,7 +9,7 @@
 #
 # Packages come from where your own pip looks for them. The compiled mmcv stays
 # in ${XDG_CACHE_HOME:-~/.cache}/mmvheat/wheels. A finished environment is only
-# proved again; an interrupted or outdated one is rebuilt.
+# proved again, another one rebuilt.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -86,15 +86,19 @@ build() {
   install_mmcv
   step 'mmvheat, editable' "$again" pip --no-deps --no-build-isolation -e .
   step 'torchvision' 'see requirements/torchvision_shim.py' fit_torchvision
+  step 'byte code: imports take a third' "$again" compile_all
 }
 
 pip() {
   "$built" -m pip install --no-compile "$@"
 }
 
+compile_all() { # what does not compile is for other Pythons
+  "$built" -m compileall -q -j 0 "$venv/lib" || true
+}
+
 install_mmcv() { # a wheel fits one torch, one Python and some GPUs
   folder=$wheels/$("$built" requirements/mmcv_target.py)
-  echo "  mmcv for ${folder##*/}"
   install_wheel "$folder" >>"$log" 2>&1 && return
   rm -rf "$folder"
   step '  compiled, once per machine: most of the time' \
