@@ -389,6 +389,7 @@ SCONTROL = '#!/bin/sh\necho 127.0.0.1  # the hosts of a job\n'
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # four starts of two processes
 def test_training_stops_resumes_and_is_tested(
     configs, launch, shell_env, free_port, tmp_path
 ) -> None:
