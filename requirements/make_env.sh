@@ -77,7 +77,6 @@ build() {
     die "cannot write to $venv: check the permissions and the free space."
   step 'virtual environment' 'apt install python3.11-venv may help' \
     "$python" -m venv "$venv"
-  # Few retries: a registry that cannot be reached should say so at once.
   step 'build tools' "$again" pip --retries 1 -r requirements/build.txt
   step 'torch' "$again" \
     pip -c requirements/runtime.txt -r requirements/torch.txt
@@ -86,15 +85,12 @@ build() {
   install_mmcv
   step 'mmvheat, editable' "$again" pip --no-deps --no-build-isolation -e .
   step 'torchvision' 'see requirements/torchvision_shim.py' fit_torchvision
-  step 'byte code: imports take a third' "$again" compile_all
+  # Imports then take a third; what does not compile is for other Pythons.
+  "$built" -m compileall -q -j 0 "$venv/lib" >>"$log" 2>&1 || true
 }
 
 pip() {
   "$built" -m pip install --no-compile "$@"
-}
-
-compile_all() { # what does not compile is for other Pythons
-  "$built" -m compileall -q -j 0 "$venv/lib" || true
 }
 
 install_mmcv() { # a wheel fits one torch, one Python and some GPUs
