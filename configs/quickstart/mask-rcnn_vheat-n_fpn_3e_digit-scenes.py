@@ -3,7 +3,7 @@
 # Measured: box AP 80.1, mask AP 78.9 on the scenes of val.
 #
 #   python interpolate4downstream.py --pt_size 64 --tg_size 192 \
-#       --pt_pth work_dirs/vheat-n_16e_digit-crops-64x64/epoch_16.pth \
+#       --pt_pth work_dirs/vheat-n_12e_digit-crops-64x64/epoch_12.pth \
 #       --tg_pth work_dirs/quickstart/vheat-n_digits-192.pth
 #   python tools/train.py \
 #       configs/quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py

@@ -24,7 +24,7 @@ OPENMIM += ['requests', 'certifi', 'charset-normalizer', 'idna', 'urllib3']
 
 PUBLISHED = 'mask-rcnn_vheat-t_fpn_1x_coco'
 RECIPE = 'dino-4scale_vheat-t_8xb2-12e_coco'
-CLASSIFIER = 'vheat-n_16e_digit-crops-64x64'
+CLASSIFIER = 'vheat-n_12e_digit-crops-64x64'
 
 
 @pytest.fixture(scope='module', params=['wheel', 'editable'])

@@ -8,7 +8,7 @@ import torch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
-CLASSIFIER = 'vheat-n_16e_digit-crops-64x64.py'
+CLASSIFIER = 'vheat-n_12e_digit-crops-64x64.py'
 OPTIONS = (
     'model.backbone.drop_path_rate=0.0',
     'optim_wrapper.clip_grad.max_norm=5.0',

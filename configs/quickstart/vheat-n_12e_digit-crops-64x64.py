@@ -1,7 +1,7 @@
 # Pre-training: a narrow vHeat classifies single digits on photographs.
 # Measured: top-1 98.6 % on the crops of val.
 #
-#   python tools/train.py configs/quickstart/vheat-n_16e_digit-crops-64x64.py
+#   python tools/train.py configs/quickstart/vheat-n_12e_digit-crops-64x64.py
 #
 # For your own images: an ImageNet-style folder (one folder a class), its path
 # in `data_root`, the number of classes in the head.
@@ -40,7 +40,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=2,
     persistent_workers=True,
     dataset=dict(
@@ -91,24 +91,24 @@ model = dict(
     ),
 )
 
-# --- schedule: 16 epochs, batch 64, AdamW 3e-3, warm-up, cosine -----------
+# --- schedule: 12 epochs, batch 32, AdamW 2e-3, warm-up, cosine -----------
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=90),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=90, T_max=630),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=180),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=180, T_max=900),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=16, val_interval=2)
+train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=3)
 val_cfg = dict()
 test_cfg = dict()
 default_hooks = dict(
     _base_.vheat_hooks,
-    logger=dict(interval=15),
+    logger=dict(interval=30),
     checkpoint=dict(
         interval=1, max_keep_ckpts=1, backend_args=dict(backend='atomic')
     ),
 )
 randomness = dict(seed=0)
-auto_scale_lr = dict(base_batch_size=64)
+auto_scale_lr = dict(base_batch_size=32)
