@@ -14,7 +14,7 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 from tiny_config import NAMES, ROOT, load_config
 
 QUICKSTART = [name for name in NAMES if name.startswith('quickstart/')]
@@ -43,6 +43,24 @@ def test_every_config_can_be_inherited(name: str, tmp_path: Path) -> None:
     assert child.to_dict() == direct.to_dict()
     # No registry has this scope: whatever carried it could not be built.
     assert 'mmvheat' not in set(find_scopes(child))
+
+
+def test_hooks_are_found_whatever_the_child_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports = "custom_imports = dict(imports=['mmvheat'])"
+    child = Config.fromfile(write_child(tmp_path, QUICKSTART[0], imports))
+    ours = [
+        hook.type
+        for hook in child.default_hooks.values()
+        if hook.type.startswith('mmvheat.')
+    ]
+    assert len(ours) == 8
+    for name in ours:
+        # As in a process in which nothing has imported them.
+        key = name.split('.')[-1]
+        monkeypatch.delitem(HOOKS.module_dict, key, raising=False)
+        assert HOOKS.get(name).__name__ == key
 
 
 def find_scopes(node: object) -> Iterator[str]:
