@@ -19,7 +19,7 @@ env:  ## build .venv, pinned, and prove that it works: 11 minutes, once
 $(ENV_READY): $(wildcard requirements/*.*)
 	@$(BUILD_ENV)
 
-quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 10 minutes
+quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 15 minutes
 	$(PYTHON_IN_ENV) tools/quickstart.py
 
 test: $(ENV_READY)  ## run the fast tests: 8 minutes

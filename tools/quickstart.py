@@ -231,7 +231,7 @@ def train(task: str, name: str, options: Sequence[str] = ()) -> Step:
     command = ['tools/train.py', CONFIGS[task], f'--work-dir={WORK}/{name}']
     if options:
         command += ['--cfg-options', *options]
-    return Step(f'train {name}', command, 150)
+    return Step(f'train {name}', command, 280)
 
 
 def test(
