@@ -23,7 +23,8 @@ quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 15 minutes
 	$(PYTHON_IN_ENV) tools/quickstart.py
 
 test: $(ENV_READY)  ## run the fast tests: 8 minutes
-	$(PYTHON_IN_ENV) -m pytest -q -m 'not slow and not gpu'
+	OMP_NUM_THREADS=1 $(PYTHON_IN_ENV) -m pytest -q -n auto \
+	  --maxprocesses 4 --dist loadfile -m 'not slow and not gpu'
 
 test-slow: $(ENV_READY)  ## run the slow tests
 	$(PYTHON_IN_ENV) -m pytest -q -m slow

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mmengine.registry import DefaultScope
 
 from mmvheat.datasets.digit_scenes import make_digit_scenes
 
@@ -21,10 +19,3 @@ def digit_scenes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data') / 'digit_scenes'
     make_digit_scenes(root, num_train=8, num_val=2, variants=1, progress=False)
     return root
-
-
-@pytest.fixture(autouse=True)
-def no_default_scope() -> Iterator[None]:
-    """Leave no default scope behind: every config sets its own."""
-    with DefaultScope.overwrite_default_scope(None):
-        yield
