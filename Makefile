@@ -3,6 +3,8 @@ PYTHON ?=
 VENV ?= .venv
 PYTHON_IN_ENV = $(VENV)/bin/python
 ENV_READY = $(VENV)/.complete
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON_IN_ENV) -m pytest -q -n auto \
+  --maxprocesses 4 --dist loadfile
 BUILD_ENV = PYTHON='$(PYTHON)' VENV='$(VENV)' bash requirements/make_env.sh
 
 .PHONY: help env test test-slow test-gpu lint format quickstart clean clean-env
@@ -22,12 +24,11 @@ $(ENV_READY): $(wildcard requirements/*.*)
 quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 15 minutes
 	$(PYTHON_IN_ENV) tools/quickstart.py
 
-test: $(ENV_READY)  ## run the fast tests: 8 minutes
-	OMP_NUM_THREADS=1 $(PYTHON_IN_ENV) -m pytest -q -n auto \
-	  --maxprocesses 4 --dist loadfile -m 'not slow and not gpu'
+test: $(ENV_READY)  ## run the fast tests: 6 minutes
+	$(PYTEST) -m 'not slow and not gpu'
 
-test-slow: $(ENV_READY)  ## run the slow tests
-	$(PYTHON_IN_ENV) -m pytest -q -m slow
+test-slow: $(ENV_READY)  ## run the slow tests: 10 minutes
+	$(PYTEST) -m slow
 
 test-gpu: $(ENV_READY)  ## run the acceptance suite of a GPU, 15 minutes
 	MMVHEAT_TEST_DEVICE=$${MMVHEAT_TEST_DEVICE:-cuda} $(PYTHON_IN_ENV) \
