@@ -167,7 +167,8 @@ def list_configs():
             yield pytest.param(path, model, size, id=path.stem)
 
 
-@pytest.mark.parametrize('path, model, size', list_configs())
+@pytest.mark.filterwarnings('ignore:.*copying from a non-meta parameter')
+@pytest.mark.parametrize('path, model, size', list(list_configs()))
 def test_official_weights_load_strictly(path, model, size):
     pytest.importorskip('mmdet' if model is mask_rcnn else 'mmseg')
     cfg = Config.fromfile(path)
