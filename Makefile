@@ -3,8 +3,7 @@ PYTHON ?=
 VENV ?= .venv
 PYTHON_IN_ENV = $(VENV)/bin/python
 ENV_READY = $(VENV)/.complete
-PYTEST = OMP_NUM_THREADS=1 $(PYTHON_IN_ENV) -m pytest -q -n auto \
-  --maxprocesses 4 --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON_IN_ENV) -m pytest -q -n 2 --dist loadfile
 BUILD_ENV = PYTHON='$(PYTHON)' VENV='$(VENV)' bash requirements/make_env.sh
 
 .PHONY: help env test test-slow test-gpu lint format quickstart clean clean-env

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import config, utils
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS
 
 from mmvheat import fast
 from mmvheat.fast import lean
@@ -44,13 +44,6 @@ def libraries_looked_up_once() -> Iterator[None]:
         for module, name in ((config, 'is_installed'), (utils, 'load')):
             found = functools.cache(getattr(module, name))
             patch.setattr(module, name, found)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def no_default_scope() -> Iterator[None]:
-    """Leave no default scope behind: every config sets its own."""
-    with DefaultScope.overwrite_default_scope(None):
         yield
 
 
