@@ -17,8 +17,8 @@ from mmengine.logging import MMLogger
 from mmvheat.checkpoint import CheckpointError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_CONFIG_FAULTS = ('/mmengine/registry/', '/torch/optim/')
-_BUILT = ('/mmengine/', '/mmdet/', '/mmseg/', '/mmpretrain/', '/mmvheat/')
+_CONFIG_FAULTS = ('mmengine.registry.', 'torch.optim.')
+_BUILT = ('mmengine.', 'mmdet.', 'mmseg.', 'mmpretrain.', 'mmvheat.')
 
 
 class UserError(Exception):
@@ -105,19 +105,18 @@ def _explain(error: Exception) -> str | None:
             'written); saved checkpoints are intact, make room and continue '
             'with --resume.'
         )
-    frames = traceback.extract_tb(error.__traceback__)
-    if any(frame.name == '_serialize_data' for frame in frames):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if any(frame.f_code.co_name == '_serialize_data' for frame in frames):
         return (
             'No usable image is left of a data set; check its images, its '
             'annotations and filter_cfg.'
         )
     # A registry or an optimizer itself objects, not what it has built, or
     # what it has built knows no such argument.
-    place = frames[-1].filename.replace(os.sep, '/')
     parts = _CONFIG_FAULTS
     if 'got an unexpected keyword argument' in str(error):
         parts += _BUILT
-    if any(part in place for part in parts):
+    if frames[-1].f_globals.get('__name__', '').startswith(parts):
         reason = ' '.join(str(error).split())
         return f'The config does not build: {type(error).__name__}: {reason}'
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import runpy
 
 import pytest
 
@@ -55,3 +56,13 @@ def test_traceback_of_a_user_error_on_demand(monkeypatch) -> None:
     monkeypatch.setenv('MMVHEAT_TRACEBACK', '1')
     with pytest.raises(UserError):
         run_main(_fail(UserError('Give a path.')))
+
+
+def test_users_module_in_a_folder_of_our_name_keeps_its_traceback(
+    tmp_path,
+) -> None:
+    path = tmp_path / 'mmvheat' / 'my_hook.py'
+    path.parent.mkdir()
+    path.write_text('(lambda: 0)(typ=1)')
+    with pytest.raises(TypeError, match='unexpected keyword'):
+        run_main(lambda: runpy.run_path(str(path), run_name='my_hook'))
