@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,10 @@ from mmengine.registry import MODELS
 
 from mmvheat import fast
 from mmvheat.fast import lean
+
+# Without a GPU, Triton's kernels run in its interpreter. It asks on import.
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / 'tests/data'

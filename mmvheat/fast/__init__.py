@@ -8,16 +8,18 @@ such as counters of FLOPs, and layers that are hooked, pruned or replaced.
 
 ``with mmvheat.fast.disabled():`` and, for a process, ``MMVHEAT_FAST=0`` run
 the plain forwards everywhere. ``MMVHEAT_FAST=1`` is the default, ``all`` adds
-what no device has been measured with yet (nothing at present).
+what no device has been measured with yet, the kernels;
+``with mmvheat.fast.on_trial():`` does so in a part of a program.
 
 ============  ============================================================
 ``lean``      Training keeps inputs of elementwise functions alone
+``fused``     Blocks by Triton's kernels, which stand in ``kernels``; on trial
 ``onednn``    Products by oneDNN at evaluation, on a CPU
 ``kept``      Cosine bases, and decays at evaluation on a CPU
 ``forwards``  The versions of the modules' forwards made of these
 ============  ============================================================
 """
 
-from .seam import accelerated, disabled, is_enabled
+from .seam import accelerated, disabled, is_enabled, is_on_trial, on_trial
 
-__all__ = ['accelerated', 'disabled', 'is_enabled']
+__all__ = ['accelerated', 'disabled', 'is_enabled', 'is_on_trial', 'on_trial']

@@ -7,28 +7,56 @@ less again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvheat.ops import heat_decay, resize_freq_embed, split_mean, transform_2d
+from mmvheat.ops import (
+    get_compute_dtype,
+    heat_decay,
+    resize_freq_embed,
+    split_mean,
+    transform_2d,
+)
 
 from . import onednn
+from .fused import can_fuse, can_fuse_norm, fused_norm, run_fused
 from .kept import get_bases, keep
-from .lean import run_lean
+from .lean import is_lean, run_lean
+from .seam import is_plain
 
 
 def _run_block(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
-    if block.post_norm:
-        branch = _conduct(block.op, x, freq_embed)
-        branch = run_lean(block.norm1, branch)
+    if can_fuse(block, x):
+        return run_fused(block, x, freq_embed)
+    if not block.post_norm:
+        branch = _conduct(block.op, x, freq_embed, block.norm1)
         x = block.add(x, branch, block.gamma1)
-        branch = run_lean(block.norm2, _run_mlp(block.mlp, x))
-        return block.add(x, branch, block.gamma2)
-    branch = _conduct(block.op, x, freq_embed, block.norm1)
-    x = block.add(x, branch, block.gamma1)
-    return block.add(x, _run_mlp(block.mlp, x, block.norm2), block.gamma2)
+        return block.add(x, _run_mlp(block.mlp, x, block.norm2), block.gamma2)
+
+    scale1 = block.scale(x, block.gamma1)
+
+    def add(x: Tensor, branch: Tensor) -> Tensor:
+        return x + _scale_norm(block.norm1, scale1, branch)
+
+    def run_fc1(x: Tensor) -> tuple[Tensor, Tensor]:
+        return block.mlp.fc1(x), x
+
+    branch = _conduct(block.op, x, freq_embed)
+    # The sum costs less to compute again than to keep.
+    hidden, x = run_lean(add, x, branch, layer=run_fc1)
+    branch = run_lean(F.gelu, hidden, layer=block.mlp.fc2)
+    scale2 = block.scale(x, block.gamma2)
+    return x + run_lean(partial(_scale_norm, block.norm2, scale2), branch)
+
+
+def _scale_norm(
+    norm: nn.Module, scale: Tensor | None, branch: Tensor
+) -> Tensor:
+    branch = norm(branch)
+    return branch if scale is None else branch * scale
 
 
 def _conduct(
@@ -45,7 +73,13 @@ def _conduct(
     if not needs_grad and onednn.has_onednn(x):
         linear, transform = onednn.linear, onednn.transform_2d
 
-    u, z = linear(x, op.linear.weight, op.linear.bias).chunk(2, dim=-1)
+    weight, bias = op.linear.weight, op.linear.bias
+    if is_lean(x):
+        # One product would keep u as long as z.
+        biases = (None, None) if bias is None else bias.chunk(2)
+        u, z = map(partial(linear, x), weight.chunk(2), biases)
+    else:
+        u, z = linear(x, weight, bias).chunk(2, dim=-1)
     mean, rest = split_mean(u)
     rows, columns = get_bases(rest)
     spectrum = transform(rest, rows, columns)
@@ -75,24 +109,41 @@ def _run_mlp(
 
 
 def _run_stem(stem: nn.Module, x: Tensor) -> Tensor:
+    hidden = stem.conv1(x)
+    if can_fuse_norm(hidden):
+        norm1 = stem.norm1[0]
+        return stem.norm2(stem.conv2(fused_norm(norm1, hidden, gelu=True)))
+
     def activate(x: Tensor) -> Tensor:
         return F.gelu(stem.norm1(x))
 
-    return stem.norm2(run_lean(activate, stem.conv1(x), layer=stem.conv2))
+    return stem.norm2(run_lean(activate, hidden, layer=stem.conv2))
 
 
 def _resize_freq_embed(
     stage: nn.Module, freq_embed: Tensor, x: Tensor
 ) -> Tensor:
     size = x.shape[1:3]
-    if freq_embed.shape[:2] == size:
-        return freq_embed
-    return keep(
-        stage,
-        size,
-        (freq_embed,),
-        lambda: resize_freq_embed(freq_embed, size, mode='bicubic'),
-    )
+    if freq_embed.shape[:2] != size and can_fuse_norm(x):
+        # One kernel; that of its gradient would not be deterministic.
+        images = freq_embed.permute(2, 0, 1)[None]
+        images = F.interpolate(images, size, mode='bicubic')
+        return images[0].permute(1, 2, 0).contiguous()
+    if freq_embed.shape[:2] != size:
+        freq_embed = keep(
+            stage,
+            size,
+            (freq_embed,),
+            lambda: resize_freq_embed(freq_embed, size, mode='bicubic'),
+        )
+    # Else every block would keep a copy of its own.
+    return freq_embed.to(get_compute_dtype(x)) if is_lean(x) else freq_embed
+
+
+def _normalize_output(model: nn.Module, x: Tensor, norm: nn.Module) -> Tensor:
+    if is_plain(norm) and can_fuse_norm(x):
+        return fused_norm(norm, x, channels_first=True)
+    return norm(x).permute(0, 3, 1, 2).contiguous()
 
 
 # Method: faster version, the layers whose parameters it uses, and the code of
@@ -110,6 +161,7 @@ FASTER: dict[str, tuple[Callable[..., Tensor], tuple[str, ...], str]] = {
     ),
     'Mlp.forward': (_run_mlp, ('fc1', 'fc2'), '23d96bea'),
     'Stem.forward': (_run_stem, ('conv1', 'norm1', 'conv2'), '0277c08a'),
+    'vHeat.normalize_output': (_normalize_output, (), 'f1e2b06e'),
     'HeatStage.resize_freq_embed': (_resize_freq_embed, (), 'f1a8a2ff'),
 }
 

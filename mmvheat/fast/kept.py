@@ -88,7 +88,7 @@ def _is_fresh(entry: _Entry, sources: Sequence[Tensor]) -> bool:
 def get_bases(x: Tensor) -> tuple[Tensor, Tensor]:
     """Get the cosine bases of images (B, H, W, C), not to be written to."""
     build, stream = _build_basis.__wrapped__, None
-    if x.device.type == 'cpu':
+    if x.device.type in ('cpu', 'meta'):
         build = _build_basis
     # What a graph allocates belongs to the graph.
     elif x.is_cuda and not torch.cuda.is_current_stream_capturing():

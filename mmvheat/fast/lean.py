@@ -21,6 +21,11 @@ from torch.utils.checkpoint import checkpoint
 _MIN_BYTES = 3 * 2**20
 
 
+def is_lean(x: Tensor) -> bool:
+    """Tell whether memory counts for features of this size."""
+    return torch.is_grad_enabled() and x.nbytes >= _MIN_BYTES
+
+
 def run_lean(
     function: Callable[..., Tensor],
     *inputs: Tensor,
@@ -41,7 +46,7 @@ def run_lean(
         x = function(*args)
         return x if layer is None else layer(x)
 
-    if not torch.is_grad_enabled() or inputs[0].nbytes < _MIN_BYTES:
+    if not is_lean(inputs[0]):
         return run(*inputs)
     return checkpoint(
         run,

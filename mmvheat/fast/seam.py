@@ -14,6 +14,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode_stack,
+)
 
 from mmvheat.ops import conduct_heat
 
@@ -26,6 +30,7 @@ if _SWITCH not in ('0', '1', 'all'):
 _PLAIN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Sequential)
 _OWN = ('mmvheat.models.heat_block', 'mmvheat.models.layers')
 _enabled = _SWITCH != '0'
+_trial = _SWITCH == 'all'
 
 
 @contextmanager
@@ -43,6 +48,23 @@ def disabled() -> Iterator[None]:
         _enabled = before
 
 
+@contextmanager
+def on_trial() -> Iterator[None]:
+    """Run what is on trial too inside, as ``MMVHEAT_FAST=all`` does."""
+    global _enabled, _trial
+    before = _enabled, _trial
+    _enabled = _trial = True
+    try:
+        yield
+    finally:
+        _enabled, _trial = before
+
+
+def is_on_trial() -> bool:
+    """Tell whether what no device has been measured with may run."""
+    return _enabled and _trial
+
+
 def is_enabled() -> bool:
     """Tell whether faster versions may run."""
     return _enabled
@@ -51,12 +73,12 @@ def is_enabled() -> bool:
 def accelerated(method: Callable) -> Callable:
     """Let a faster version stand in for a method of a module, where it can.
 
-    The method takes the module and tensors. Each call asks once whether there
-    is a faster version for them.
+    The method takes the module, tensors and other modules. Each call asks
+    once whether there is a faster version for them.
     """
 
     @functools.wraps(method)
-    def run(self: nn.Module, *args: Tensor) -> Tensor:
+    def run(self: nn.Module, *args: Tensor | nn.Module) -> Tensor:
         if torch.compiler.is_compiling() or not _is_eager(args):
             return method(self, *args)
         from .forwards import FASTER
@@ -120,17 +142,22 @@ def _is_restated(code: str, *methods: Callable) -> bool:
     return found == code
 
 
-def _is_eager(args: tuple[Tensor, ...]) -> bool:
+def _is_eager(args: tuple[Tensor | nn.Module, ...]) -> bool:
     """Tell whether tensors are computed now, by torch's own operators."""
     return (
         is_enabled()
-        and all(map(_is_plain_tensor, args))
+        and all(isinstance(a, nn.Module) or _is_plain_tensor(a) for a in args)
         and not torch.jit.is_tracing()
-        and torch._C._len_torch_dispatch_stack() == 0
+        and all(map(_counts_kernels, _get_current_dispatch_mode_stack()))
         and torch._C._functorch.peek_interpreter_stack() is None
         and torch.autograd.forward_ad._current_level < 0
         and not torch.nn.modules.module._has_any_global_hook()
     )
+
+
+def _counts_kernels(mode: TorchDispatchMode) -> bool:
+    """Tell whether a mode wants to see what runs, not what was written."""
+    return getattr(mode, 'counts_kernels', False)
 
 
 def _is_plain_tensor(x: Tensor | None) -> bool:

@@ -75,13 +75,24 @@ class HeatBlock(nn.Module):
         Returns:
             Tensor: Shape (B, H, W, C).
         """
+        scale = self.scale(x, gamma)
+        return x + branch if scale is None else torch.addcmul(x, branch, scale)
+
+    def scale(self, x: Tensor, gamma: Tensor | None) -> Tensor | None:
+        """Scale of a branch: that of the channels, and drop path's an image.
+
+        Args:
+            x (Tensor): Features, shape (B, H, W, C).
+            gamma (Tensor, optional): Scale of the channels, (C,).
+
+        Returns:
+            Tensor: Shape (C,), (B, 1, 1, 1) or (B, 1, 1, C); None for 1.
+        """
         if isinstance(self.drop_path, DropPath) and self.training:
             # One factor an image instead of a pass over all features.
             kept = self.drop_path(x.new_ones(len(x), 1, 1, 1))
-            gamma = kept if gamma is None else kept * gamma
-        if gamma is None:
-            return x + branch
-        return torch.addcmul(x, branch, gamma)
+            return kept if gamma is None else kept * gamma
+        return gamma
 
 
 class HeatConduction(nn.Module):

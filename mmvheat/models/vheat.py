@@ -150,10 +150,15 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         for i, stage in enumerate(self.layers):
             features, x = stage(x, self.freq_embed[i])
             if i in self.out_indices:
-                out = getattr(self, f'outnorm{i}')(features)
-                # Operators such as RoIAlign expect channels-first memory.
-                outputs[i] = out.permute(0, 3, 1, 2).contiguous()
+                norm = getattr(self, f'outnorm{i}')
+                outputs[i] = self.normalize_output(features, norm)
         return tuple(outputs[i] for i in self.out_indices)
+
+    @accelerated
+    def normalize_output(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """Normalise features (B, H, W, C), return them as (B, C, H, W)."""
+        # Operators such as RoIAlign expect channels-first memory.
+        return norm(x).permute(0, 3, 1, 2).contiguous()
 
     def train(self, mode: bool = True) -> vHeat:
         """Set the mode; frozen stages stay in evaluation mode."""

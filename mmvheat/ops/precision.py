@@ -11,8 +11,8 @@ from torch import Tensor
 
 def is_autocast(x: Tensor) -> bool:
     """Tell whether autocast is enabled for the device of ``x``."""
-    device = x.device.type
-    # Some devices, such as meta, have no autocast to ask for.
+    device = _get_device(x)
+    # Some devices have no autocast to ask for.
     return torch.amp.is_autocast_available(
         device
     ) and torch.is_autocast_enabled(device)
@@ -29,7 +29,7 @@ def get_compute_dtype(x: Tensor) -> torch.dtype:
         tensor's device and takes its dtype, else the tensor's own.
     """
     if is_autocast(x) and x.dtype != torch.float64:
-        return torch.get_autocast_dtype(x.device.type)
+        return torch.get_autocast_dtype(_get_device(x))
     return x.dtype
 
 
@@ -43,7 +43,7 @@ def autocast_state(x: Tensor, **changes: bool) -> dict:
     Returns:
         dict: ``device_type``, ``dtype`` and ``enabled``.
     """
-    device = x.device.type
+    device = _get_device(x)
     if not torch.amp.is_autocast_available(device):
         device = 'cpu'  # switches nothing on other devices
     state = dict(
@@ -52,3 +52,9 @@ def autocast_state(x: Tensor, **changes: bool) -> dict:
         enabled=torch.is_autocast_enabled(device),
     )
     return {**state, **changes}
+
+
+def _get_device(x: Tensor) -> str:
+    """Name the device whose autocast is asked for."""
+    # What has no data stands for what is on a GPU, so that it can be counted.
+    return 'cuda' if x.is_meta else x.device.type

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     'datasets': set(),
     'visualization': set(),
 }
-LIBRARIES = {'ops': {'torch'}, 'fast': {'torch'}}
+LIBRARIES = {'ops': {'torch'}, 'fast': {'torch', 'triton'}}
 DOWNSTREAM = {'mmdet', 'mmseg', 'mmpretrain'}
 
 

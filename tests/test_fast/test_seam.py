@@ -66,6 +66,7 @@ def test_disabled_takes_nothing(model, taken):
         'Stem.forward',
         'HeatStage.resize_freq_embed',
         'HeatBlock.forward',
+        'vHeat.normalize_output',
     }
     block = model.layers[0][0]
     block.mlp(torch.randn(1, 3, 4, 8))
