@@ -4,6 +4,7 @@
     python tools/analysis_tools/benchmark --models vheat-t swin-t \
         --modes eval --sizes 1x800x1344 --repeats 9 --compile
     python tools/analysis_tools/benchmark --models --configs
+    python tools/analysis_tools/benchmark --device meta
     python tools/analysis_tools/benchmark --against ../another-checkout
 
 All networks run in one process, in turn, several rounds, so that noise hits
@@ -19,6 +20,7 @@ import re
 from pathlib import Path
 
 import torch
+from counting.report import count_networks
 
 from benchmark.against import compare_checkouts
 from benchmark.run import Benchmark
@@ -29,7 +31,9 @@ MODELS = ('vheat-t', 'swin-t', 'convnext-t')
 SIZES = dict(
     cpu=('4x224x224', '1x512x512', '1x800x1344'),
     cuda=('64x224x224', '16x512x512', '4x800x1344'),
+    meta=('4x800x1344',),
 )
+PURE = ('bf16-weights', 'fp16-weights')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,7 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=MODELS,
         metavar='NAME',
         help='vheat-*, swin-*, convnext-* (t, s or b), vheat-n, resnet-50 or '
-        f'a config; NAME+compile compiles (default: {" ".join(MODELS)})',
+        'a config; NAME+compile compiles, NAME+plain and NAME+all are those '
+        f'of MMVHEAT_FAST=0 and =all (default: {" ".join(MODELS)})',
     )
     add(
         '--configs',
@@ -57,7 +62,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'one of the same algorithm with this backbone',
     )
     add('--modes', nargs='+', choices=MODES, default=MODES)
-    add('--dtypes', nargs='+', choices=DTYPES, default=('fp32', 'bf16'))
+    add(
+        '--dtypes',
+        nargs='+',
+        choices=(*DTYPES, *PURE),
+        default=('fp32', 'bf16'),
+        help='bf16 and fp16 by autocast; with -weights, which is counted '
+        'alone, weights and images are in half precision too',
+    )
     add(
         '--sizes',
         nargs='+',
@@ -77,7 +89,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='weights and images in channels last memory format',
     )
-    add('--device', choices=tuple(SIZES), help='default: cuda if present')
+    add(
+        '--device',
+        choices=tuple(SIZES),
+        help='default: cuda if present; meta counts what a GPU would do '
+        'instead of measuring: bytes, kernels, FLOPs, saved activations',
+    )
     add('--threads', type=count, help='of a CPU (default: as torch)')
     add('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
     add(
@@ -89,6 +106,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     args.device = args.device or ('cpu', 'cuda')[torch.cuda.is_available()]
     args.sizes = args.sizes or [parse_size(s) for s in SIZES[args.device]]
+    if args.device != 'meta' and set(args.dtypes) & set(PURE):
+        parser.error(f'{", ".join(PURE)} need --device meta')
     if args.threads:
         torch.set_num_threads(args.threads)
     return args
@@ -115,7 +134,9 @@ def count(text: str) -> int:
 def main() -> None:
     """Measure what the command line names."""
     args = parse_args()
-    if args.against is None:
-        Benchmark(args).run()
-    else:
+    if args.against is not None:
         print(compare_checkouts(args))
+    elif args.device == 'meta':
+        count_networks(args)
+    else:
+        Benchmark(args).run()

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from benchmark.step import is_whole
+from mmvheat import fast
 from mmvheat.engine.config import load_config
 from mmvheat.engine.errors import UserError
 from mmvheat.engine.hooks.float32_ops_hook import keep_ops_in_float32
@@ -66,9 +67,15 @@ BACKBONES = _list_backbones()
 """Config of every backbone known by a name of its own."""
 
 
+VARIANTS = {'compile': None, 'plain': fast.disabled, 'all': fast.on_trial}
+"""What may follow a ``+``: compiled, and other states of mmvheat.fast."""
+
+
 def get_label(name: str) -> str:
     """Get the short name of a network: of a config without its folder."""
-    return Path(name).stem if name.endswith('.py') else name
+    base, plus, variant = name.partition('+')
+    base = Path(base).stem if base.endswith('.py') else base
+    return base + plus + variant
 
 
 def check_name(name: str) -> None:
@@ -78,18 +85,25 @@ def check_name(name: str) -> None:
         UserError: It is neither in :data:`BACKBONES` nor the path of a
             config.
     """
-    if name.endswith('.py'):
-        if not Path(name).is_file():
-            raise UserError(f'The config {name} does not exist.')
-    elif name not in BACKBONES:
+    base, plus, variant = name.partition('+')
+    if plus and variant not in VARIANTS:
         raise UserError(
-            f'There is no model {name!r}; give some of '
+            f'There is no variant {variant!r} of {base}; put one of '
+            f'{", ".join(VARIANTS)} behind the +.'
+        )
+    if base.endswith('.py'):
+        if not Path(base).is_file():
+            raise UserError(f'The config {base} does not exist.')
+    elif base not in BACKBONES:
+        raise UserError(
+            f'There is no model {base!r}; give some of '
             f'{", ".join(BACKBONES)}, or the path of a config.'
         )
 
 
 def why_missing(name: str) -> str | None:
     """Tell why the library of a network is missing; None where it is not."""
+    name = name.partition('+')[0]
     library = DEFAULT_CONFIGS.get(name)
     if name in BACKBONES:
         library = BACKBONES[name]['type'].rpartition('.')[0]
@@ -103,20 +117,18 @@ def why_missing(name: str) -> str | None:
 
 
 def build(
-    name: str,
-    device: str = 'cpu',
-    channels_last: bool = False,
-    compiled: bool = False,
+    name: str, device: str = 'cpu', channels_last: bool = False
 ) -> nn.Module:
     """Build a network with random weights, of whole models without SyncBN.
 
     Args:
-        name (str): Of :data:`BACKBONES`, or the path of a config.
+        name (str): Of :data:`BACKBONES`, or the path of a config, perhaps
+            with ``+`` and one of :data:`VARIANTS`: that of the backbone.
         device (str): Where it goes. Defaults to 'cpu'.
         channels_last (bool): Memory format of its weights. Defaults to False.
-        compiled (bool): Of whole models the backbone is. Defaults to False.
     """
     torch.manual_seed(0)
+    name, _, variant = name.partition('+')
     if name in BACKBONES:
         network = MODELS.build(BACKBONES[name])
     else:
@@ -124,9 +136,11 @@ def build(
     network.to(device)
     if channels_last:
         network.to(memory_format=torch.channels_last)
-    if compiled:
-        part = network.backbone if is_whole(network) else network
+    part = network.backbone if is_whole(network) else network
+    if variant == 'compile':
         part.compile(dynamic=False)
+    elif variant:
+        part.forward = VARIANTS[variant]()(part.forward)
     return network
 
 

@@ -45,13 +45,11 @@ class Benchmark:
             ) from error
         self.networks = {}
         for name in self._choose_names():
-            base = name.removesuffix(COMPILED)
-            for variant in [base, base + COMPILED] if args.compile else [name]:
-                network = networks.build(
-                    base, args.device, args.channels_last, variant != base
+            both = args.compile and '+' not in name
+            for variant in [name, name + COMPILED] if both else [name]:
+                self.networks[networks.get_label(variant)] = networks.build(
+                    variant, args.device, args.channels_last
                 )
-                label = networks.get_label(base) + variant[len(base) :]
-                self.networks[label] = network
 
     def run(self) -> None:
         """Measure everything; tables are written after each case."""
@@ -81,10 +79,8 @@ class Benchmark:
         if self.args.configs:
             chosen += networks.DEFAULT_CONFIGS
         for name in [*chosen, self.args.peer]:
-            networks.check_name(name.removesuffix(COMPILED))
-        reasons = {
-            n: networks.why_missing(n.removesuffix(COMPILED)) for n in chosen
-        }
+            networks.check_name(name)
+        reasons = {name: networks.why_missing(name) for name in chosen}
         for name, reason in reasons.items():
             if reason:
                 self._leave_out(f'{name} ({reason})')
