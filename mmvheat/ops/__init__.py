@@ -4,20 +4,34 @@ They run on any device, in any dtype and in any recorded program, and keep
 nothing between calls.
 """
 
-from .dct import dct_basis, transform_2d
+from .dct import dct_basis, transform, transform_2d
 from .freq_embed import resize_freq_embed
-from .heat import conduct_heat, heat_decay, split_mean, squared_frequencies
+from .heat import (
+    conduct_heat,
+    heat_decay,
+    heat_response,
+    propagate,
+    split_mean,
+    squared_frequencies,
+)
 from .precision import autocast_state, get_compute_dtype, is_autocast
+from .propagators import fractional_response, tail_response, wave_response
 
 __all__ = [
     'autocast_state',
     'conduct_heat',
     'dct_basis',
+    'fractional_response',
     'get_compute_dtype',
     'heat_decay',
+    'heat_response',
     'is_autocast',
+    'propagate',
     'resize_freq_embed',
     'split_mean',
     'squared_frequencies',
+    'tail_response',
+    'transform',
     'transform_2d',
+    'wave_response',
 ]

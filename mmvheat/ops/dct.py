@@ -1,4 +1,4 @@
-"""The orthonormal DCT-II basis, and products along axes of images."""
+"""The orthonormal DCT-II basis, and products along axes of features."""
 
 from __future__ import annotations
 
@@ -43,6 +43,29 @@ def dct_basis(
     basis = torch.cos(angle.to(exact) * (math.pi / 2) / count)
     basis = torch.where(index[:, None] == 0, math.sqrt(0.5), basis)
     return (basis * torch.sqrt(2 / count.to(exact))).to(dtype)
+
+
+def transform(x: Tensor, *matrices: Tensor) -> Tensor:
+    """Multiply features by a matrix along every axis in space.
+
+    With DCT bases it is the DCT-II in one, two, three or more dimensions,
+    with their transposes the inverse.
+
+    Args:
+        x (Tensor): Shape (B, *sizes, C), any strides.
+        matrices (Tensor): One of shape (N, size) for every axis.
+
+    Returns:
+        Tensor: Shape (B, N, M, ..., C).
+    """
+    if len(matrices) == 2:
+        return transform_2d(x, *matrices)
+    first, *others = matrices
+    if others:
+        x = transform(x.flatten(0, 1), *others).unflatten(0, x.shape[:2])
+    sizes = x.shape[2:-1]
+    x = torch.matmul(first, x.flatten(2))
+    return x.unflatten(2, (*sizes, -1)) if others else x
 
 
 def transform_2d(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

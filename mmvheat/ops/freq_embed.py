@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dct import transform_2d
+from .dct import transform
 from .precision import autocast_state
 
 
 def resize_freq_embed(
-    freq_embed: Tensor, size: tuple[int, int], mode: str = 'pad'
+    freq_embed: Tensor, size: Sequence[int], mode: str = 'pad'
 ) -> Tensor:
     """Resize a frequency value embedding to another grid.
 
     Args:
         freq_embed (Tensor): Shape (H0, W0, C), entry (n, m) belongs to the
-            row frequency n*pi/H0 and the column frequency m*pi/W0.
-        size (tuple[int, int]): The new grid (H, W).
+            row frequency n*pi/H0 and the column frequency m*pi/W0. Of a rod
+            it has one size, of a volume three.
+        size (Sequence[int]): The new grid (H, W), as many sizes.
         mode (str): ``'pad'`` keeps the frequency *index*: new high
             frequencies are zeros, surplus ones are cropped (the rule of
             vHeat's conversion of classification checkpoints).
@@ -30,20 +33,21 @@ def resize_freq_embed(
         Tensor: Shape (H, W, C), in the dtype of ``freq_embed``.
 
     Raises:
-        ValueError: If ``mode`` is unknown or ``freq_embed`` is not 3-D.
+        ValueError: If ``mode`` is unknown or the numbers of sizes differ.
     """
     if mode not in ('pad', 'bicubic'):
         raise ValueError(f"mode must be 'pad' or 'bicubic', but got {mode!r}")
-    if freq_embed.dim() != 3:
+    size = tuple(size)
+    if freq_embed.dim() != len(size) + 1:
         raise ValueError(
-            'freq_embed must have the shape (H, W, C), but got '
-            f'{tuple(freq_embed.shape)}'
+            'freq_embed must have the shape (H, W, C), as many sizes as the '
+            f'new grid, but got {tuple(freq_embed.shape)} and {size}'
         )
-    height, width = size
     if mode == 'pad':
-        rows = height - freq_embed.shape[0]
-        columns = width - freq_embed.shape[1]
-        return F.pad(freq_embed, (0, 0, 0, columns, 0, rows))
+        added = [0, 0]
+        for new, old in zip(reversed(size), reversed(freq_embed.shape[:-1])):
+            added += [0, new - old]
+        return F.pad(freq_embed, added)
     # Interpolation is linear and separable. Two products are faster than
     # torch's own gradient, and deterministic on a GPU. Weights in half
     # precision would shift the frequencies.
@@ -51,9 +55,11 @@ def resize_freq_embed(
     if not exact.is_floating_point() or exact.element_size() < 4:
         exact = exact.float()
     with torch.autocast(**autocast_state(freq_embed, enabled=False)):
-        rows = _bicubic_weights(height, exact.shape[0], exact)
-        columns = _bicubic_weights(width, exact.shape[1], exact)
-        resized = transform_2d(exact[None], rows, columns)
+        weights = [
+            _bicubic_weights(new, old, exact)
+            for new, old in zip(size, exact.shape)
+        ]
+        resized = transform(exact[None], *weights)
     return resized.squeeze(0).to(freq_embed.dtype)
 
 

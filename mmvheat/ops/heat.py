@@ -1,4 +1,4 @@
-r"""Heat conduction in the cosine basis.
+r"""Heat conduction, and propagation by any other law, in the cosine basis.
 
 After Wang et al., *Building Vision Models upon Heat Conduction* (CVPR 2025,
 arXiv 2405.16555), whose numbers the equations carry. Notation:
@@ -12,6 +12,7 @@ n, m            row and column frequency, 0 <= n < H and 0 <= m < W
 :math:`u`       temperature after, (B, H, W, C)
 k               thermal diffusivity times time, (H, W, C), k >= 0: the paper
                 predicts one for every frequency and channel
+s               squared angular frequency, (H, W, 1)
 ==============  ==========================================================
 
 The heat equation
@@ -35,14 +36,21 @@ that a cosine transform takes the place of Fourier's. In the paper's DCT form
     DCT_{2D}(u_0)\right), \quad \omega_n = n\pi/H, \; \omega_m = m\pi/W .
 
 This is the paper's heat conduction operator without its projections.
+
+Nothing in it is particular to two dimensions or to heat. A rod (B, L, C) and
+a volume (B, D, H, W, C) have one and three terms in
+:math:`s = \sum_d \omega_d^2`, and any linear, isotropic law takes the place
+of heat by its response to a frequency, see :mod:`mmvheat.ops.propagators`.
 """
+
+from __future__ import annotations
 
 import math
 
 import torch
 from torch import Tensor
 
-from .dct import dct_basis, transform_2d
+from .dct import dct_basis, transform
 from .precision import get_compute_dtype, is_autocast
 
 
@@ -50,67 +58,109 @@ def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
     """Let heat spread over every image, the paper's DCT form.
 
     Args:
-        x (Tensor): Temperature before, shape (B, H, W, C).
+        x (Tensor): Temperature before, shape (B, H, W, C); of a rod
+            (B, L, C), of a volume (B, D, H, W, C).
         k (Tensor): Diffusivity times time of every frequency and channel,
-            shape (H, W, C), non-negative; infinity leaves the mean.
+            the shape of one image, non-negative; infinity leaves the mean.
 
     Returns:
-        Tensor: Temperature after, shape (B, H, W, C), in the dtype of ``x``.
+        Tensor: Temperature after, in the shape and dtype of ``x``.
         Under autocast the transforms run in the autocast dtype and the
         result is in single precision.
 
     Raises:
         ValueError: If the shapes of ``x`` and ``k`` do not fit.
     """
-    if x.dim() != 4 or x.shape[1:] != k.shape:
+    if x.dim() < 3 or x.shape[1:] != k.shape:
         raise ValueError(
             'conduct_heat expects x of shape (B, H, W, C) and k of shape '
-            f'(H, W, C), but got {tuple(x.shape)} and {tuple(k.shape)}'
+            '(H, W, C), or both with one size or three instead of H and W, '
+            f'but got {tuple(x.shape)} and {tuple(k.shape)}'
         )
+    return propagate(x, heat_decay(k))
+
+
+def propagate(
+    x: Tensor, response: Tensor, *, keeps_mean: bool = True
+) -> Tensor:
+    """Multiply every frequency of every image by a response.
+
+    Args:
+        x (Tensor): Shape (B, H, W, C), or with one size or three.
+        response (Tensor): Shape (H, W, C) or, where it differs between
+            images, (B, H, W, C); sizes of 1 are broadcast.
+        keeps_mean (bool): The response is 1 at frequency (0, 0), so that the
+            mean of an image stays as it is. If not, the mean is multiplied by
+            the response there. Defaults to True.
+
+    Returns:
+        Tensor: In the shape and precision of :func:`conduct_heat`.
+    """
+    if response.dim() < x.dim():
+        # For one image, its gradient then is no sum over images.
+        response = response[None]
     mean, rest = split_mean(x)
-    rows, columns = (
-        dct_basis(n, dtype=rest.dtype, device=x.device) for n in x.shape[1:3]
-    )
-    # For one image, the gradient of ``decay[None]`` is no sum over images.
-    decay = heat_decay(k).to(rest.dtype)[None]
-    spectrum = transform_2d(rest, rows, columns) * decay
-    return mean + transform_2d(spectrum, rows.t(), columns.t())
+    if not keeps_mean:
+        zero = (slice(None), *[slice(1)] * (x.dim() - 2))
+        mean = (mean * response[zero]).to(mean.dtype)
+    bases = [
+        dct_basis(n, dtype=rest.dtype, device=x.device) for n in x.shape[1:-1]
+    ]
+    spectrum = transform(rest, *bases) * response.to(rest.dtype)
+    return mean + transform(spectrum, *(basis.t() for basis in bases))
 
 
 def heat_decay(k: Tensor) -> Tensor:
     """Compute how much of every frequency is left, equation (6).
 
     Args:
-        k (Tensor): Diffusivity times time, shape (H, W, C), non-negative.
+        k (Tensor): Diffusivity times time, shape (H, W, C) or with one size
+            or three, non-negative.
 
     Returns:
-        Tensor: Decay of every frequency and channel in [0, 1], shape
-        (H, W, C); 1 at frequency (0, 0). At least single precision.
+        Tensor: Decay of every frequency and channel in [0, 1], in the shape
+        of ``k``; 1 at frequency (0, 0). At least single precision.
     """
-    frequencies = squared_frequencies(k)
-    k = k.to(frequencies.dtype)
+    return heat_response(squared_frequencies(k), k)
+
+
+def heat_response(s: Tensor, k: Tensor | float) -> Tensor:
+    """Compute exp(-k s), equation (6).
+
+    Args:
+        s (Tensor): Squared frequencies, see :func:`squared_frequencies`.
+        k (Tensor | float): Diffusivity times time, non-negative; infinity
+            leaves nothing but frequency 0.
+
+    Returns:
+        Tensor: In [0, 1], 1 at s = 0, in the dtype of ``s`` and ``k``.
+    """
+    if not isinstance(k, Tensor):
+        k = s.new_full((), k)
+    k = k.to(torch.promote_types(s.dtype, k.dtype))
     # An infinite k times the frequency (0, 0) would be no number.
     k = k.clamp(max=torch.finfo(k.dtype).max)
-    return torch.exp(-k * frequencies)
+    return torch.exp(-k * s)
 
 
 def squared_frequencies(like: Tensor) -> Tensor:
     """Compute the squared angular frequencies of equation (6).
 
     Args:
-        like (Tensor): Any tensor of shape (H, W, ...).
+        like (Tensor): Any tensor of shape (H, W, C), or with one size or
+            three instead of H and W.
 
     Returns:
-        Tensor: Shape (H, W, 1), in (radians per cell) squared, in the dtype
-        of ``like`` but at least in single precision.
+        Tensor: s, shape (H, W, 1), in (radians per cell) squared, in the
+        dtype of ``like`` but at least in single precision.
     """
-    height, width = like.shape[:2]
     dtype = torch.promote_types(like.dtype, torch.float32)
-    n = torch.arange(height, device=like.device, dtype=dtype)
-    m = torch.arange(width, device=like.device, dtype=dtype)
-    rows = (n * math.pi / height).square()
-    columns = (m * math.pi / width).square()
-    return (rows[:, None] + columns)[..., None]
+    total = None
+    for size in like.shape[:-1]:
+        n = torch.arange(size, device=like.device, dtype=dtype)
+        squares = (n * math.pi / size).square()
+        total = squares if total is None else total[..., None] + squares
+    return total[..., None]
 
 
 def split_mean(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,19 +172,22 @@ def split_mean(x: Tensor) -> tuple[Tensor, Tensor]:
     identity holds for any constant, so the mean has no gradient.
 
     Args:
-        x (Tensor): Images, shape (B, H, W, C).
+        x (Tensor): Images, shape (B, H, W, C), or with one size or three.
 
     Returns:
         tuple[Tensor, Tensor]: Mean of every image, shape (B, 1, 1, C), in
         the dtype of ``x``, under autocast in single precision, and what is
-        left, shape (B, H, W, C), in the dtype that products run in.
+        left, in the shape of ``x``, in the dtype that products run in.
     """
-    images = x.detach()
+    images, axes = x.detach(), tuple(range(1, x.dim() - 1))
     if x.dtype == torch.float16:  # Its sum might overflow.
-        mean = images.mean((1, 2), keepdim=True, dtype=torch.float32)
+        mean = images.mean(axes, keepdim=True, dtype=torch.float32)
         mean = mean.to(x.dtype)
     else:
         # Single precision inside, without the copy that torch's mean makes.
-        mean = images.sum((1, 2), keepdim=True) / (x.shape[1] * x.shape[2])
+        cells = 1
+        for size in x.shape[1:-1]:
+            cells = cells * size
+        mean = images.sum(axes, keepdim=True) / cells
     rest = (x - mean).to(get_compute_dtype(x))
     return mean.to(torch.float32) if is_autocast(x) else mean, rest
