@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvheat.fast import accelerated
-from mmvheat.ops import conduct_heat
+from mmvheat.nn import (
+    HeatPropagator,
+    PooledSource,
+    Propagator,
+    check_propagator,
+    make_source,
+)
 
 from .layers import ChannelsLastConv2d, DropPath, LayerNorm
 
@@ -25,6 +31,8 @@ class HeatBlock(nn.Module):
             Defaults to False.
         layer_scale (float, optional): Initial scale of the branches.
             Defaults to None, no scale.
+        propagator (Propagator, optional): As of :class:`HeatConduction`.
+        k (str | float): As of :class:`HeatConduction`.
     """
 
     def __init__(
@@ -34,11 +42,13 @@ class HeatBlock(nn.Module):
         drop_path: float = 0.0,
         post_norm: bool = False,
         layer_scale: float | None = None,
+        propagator: Propagator | None = None,
+        k: str | float = 'freq_embed',
     ) -> None:
         super().__init__()
         self.post_norm = post_norm
         self.norm1 = LayerNorm(dims)
-        self.op = HeatConduction(dims)
+        self.op = HeatConduction(dims, propagator, k)
         self.norm2 = LayerNorm(dims)
         self.mlp = Mlp(dims, int(dims * mlp_ratio))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
@@ -99,20 +109,32 @@ class HeatConduction(nn.Module):
     """Heat conduction operator (HCO).
 
     A 3x3 depthwise convolution mixes neighbours, a linear layer splits the
-    features into a temperature u and a gate z; u conducts heat, is
-    normalised, gated by SiLU(z) and projected.
+    features into a temperature u and a gate z; u conducts heat, or spreads by
+    another law, is normalised, gated by SiLU(z) and projected.
 
     Args:
         dims (int): Channels C.
+        propagator (Propagator, optional): The law by which u spreads.
+            Defaults to None, heat conduction.
+        k (str | float): Where its strength comes from, see
+            :func:`mmvheat.nn.make_source`. Defaults to 'freq_embed'.
     """
 
-    def __init__(self, dims: int) -> None:
+    def __init__(
+        self,
+        dims: int,
+        propagator: Propagator | None = None,
+        k: str | float = 'freq_embed',
+    ) -> None:
         super().__init__()
         self.dwconv = ChannelsLastConv2d(dims, dims, 3, 1, 1, groups=dims)
         self.linear = nn.Linear(dims, 2 * dims)
-        self.to_k = nn.Sequential(nn.Linear(dims, dims), nn.ReLU())
+        self.to_k = make_source(k, dims)
         self.out_norm = LayerNorm(dims)
         self.out_linear = nn.Linear(dims, dims)
+        self.propagator = check_propagator(
+            HeatPropagator(dims) if propagator is None else propagator
+        )
 
     @accelerated
     def forward(self, x: Tensor, freq_embed: Tensor) -> Tensor:
@@ -127,8 +149,14 @@ class HeatConduction(nn.Module):
         """
         x = self.dwconv(x)
         u, z = self.linear(x).chunk(2, dim=-1)
-        u = conduct_heat(u, self.to_k(freq_embed))
+        u = self.propagator(u, self.get_k(u, freq_embed))
         return self.out_linear(self.out_norm(u) * F.silu(z))
+
+    @accelerated
+    def get_k(self, u: Tensor, freq_embed: Tensor) -> Tensor:
+        """Get the strength of propagation, (H, W, C) from an FVE."""
+        by_input = isinstance(self.to_k, PooledSource)
+        return self.to_k(u if by_input else freq_embed)
 
 
 class Mlp(nn.Module):

@@ -23,6 +23,7 @@ from .arch import (
 )
 from .heat_block import HeatBlock
 from .layers import ChannelsLastConv2d, LayerNorm
+from .propagators import build_propagator
 from .weights import adapt_state_dict
 
 
@@ -60,6 +61,15 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         freq_embed_resize (str): How FVEs of another grid are resized when
             weights are loaded, see
             :func:`mmvheat.ops.resize_freq_embed`. Defaults to 'pad'.
+        propagator (dict, optional): Config of the law by which features
+            spread, such as ``dict(type='DampedWavePropagator')``, see
+            docs/propagators.md. Defaults to None, that is
+            ``dict(type='HeatPropagator')``.
+        k (str | float): Where the strength of propagation comes from:
+            ``'freq_embed'`` predicts it from the FVEs, ``'input'`` from the
+            features, ``'scalar'`` and ``'vector'`` learn it, a number is
+            kept. Without ``'freq_embed'`` FVEs have no effect and no
+            gradient. Defaults to 'freq_embed'.
         init_cfg (dict | list[dict], optional): mmengine's initialisation
             config; ``dict(type='Pretrained', checkpoint=...)`` takes any
             vHeat checkpoint. Defaults to None.
@@ -81,6 +91,8 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         frozen_stages: int = -1,
         with_cp: bool = False,
         freq_embed_resize: str = 'pad',
+        propagator: dict | None = None,
+        k: str | float = 'freq_embed',
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -113,7 +125,10 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
             height, width = (side // 4 // 2**i for side in self.img_size)
             dims = self.embed_dims[i]
             self.freq_embed.append(
-                nn.Parameter(torch.empty(height, width, dims))
+                nn.Parameter(
+                    torch.empty(height, width, dims),
+                    requires_grad=k == 'freq_embed',
+                )
             )
             blocks = [
                 HeatBlock(
@@ -122,6 +137,8 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
                     drop_path=next(drop_path_rates),
                     post_norm=settings['post_norm'],
                     layer_scale=settings['layer_scale'],
+                    propagator=build_propagator(propagator, dims),
+                    k=k,
                 )
                 for _ in range(self.depths[i])
             ]
@@ -144,7 +161,16 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         Returns:
             tuple[Tensor]: Contiguous maps; stage i has the shape
             (B, embed_dims[i], ceil(H / 2**(i+2)), ceil(W / 2**(i+2))).
+
+        Raises:
+            ValueError: If these are no images.
         """
+        if x.dim() != 4:
+            raise ValueError(
+                'vHeat takes images (B, channels, H, W), but got '
+                f'{tuple(x.shape)}; for volumes there is '
+                'mmvheat.nn.HeatConduction3d'
+            )
         x = self.patch_embed(x.permute(0, 2, 3, 1))
         outputs = {}
         for i, stage in enumerate(self.layers):

@@ -46,6 +46,7 @@ of heat by its response to a frequency, see :mod:`mmvheat.ops.propagators`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -121,7 +122,8 @@ def heat_decay(k: Tensor) -> Tensor:
         Tensor: Decay of every frequency and channel in [0, 1], in the shape
         of ``k``; 1 at frequency (0, 0). At least single precision.
     """
-    return heat_response(squared_frequencies(k), k)
+    s = squared_frequencies(k.shape[:-1], dtype=k.dtype, device=k.device)
+    return heat_response(s, k)
 
 
 def heat_response(s: Tensor, k: Tensor | float) -> Tensor:
@@ -143,21 +145,28 @@ def heat_response(s: Tensor, k: Tensor | float) -> Tensor:
     return torch.exp(-k * s)
 
 
-def squared_frequencies(like: Tensor) -> Tensor:
+def squared_frequencies(
+    sizes: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device | None = None,
+) -> Tensor:
     """Compute the squared angular frequencies of equation (6).
 
     Args:
-        like (Tensor): Any tensor of shape (H, W, C), or with one size or
-            three instead of H and W.
+        sizes (Sequence[int]): Of the features, (H, W) or one or three sizes.
+        dtype (torch.dtype): At least single precision is taken.
+            Defaults to torch.float32.
+        device (str | torch.device, optional): Defaults to None, torch's
+            default device.
 
     Returns:
-        Tensor: s, shape (H, W, 1), in (radians per cell) squared, in the
-        dtype of ``like`` but at least in single precision.
+        Tensor: s, shape (H, W, 1), in (radians per cell) squared.
     """
-    dtype = torch.promote_types(like.dtype, torch.float32)
+    dtype = torch.promote_types(dtype, torch.float32)
     total = None
-    for size in like.shape[:-1]:
-        n = torch.arange(size, device=like.device, dtype=dtype)
+    for size in sizes:
+        n = torch.arange(size, device=device, dtype=dtype)
         squares = (n * math.pi / size).square()
         total = squares if total is None else total[..., None] + squares
     return total[..., None]

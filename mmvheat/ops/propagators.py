@@ -85,7 +85,7 @@ def tail_response(
         Tensor: In [0, 1], 1 at s = 0.
     """
     heat, cauchy = heat_response(s, k1), fractional_response(s, k2, 1.0)
-    return gate * heat + (1 - gate) * cauchy
+    return cauchy + gate * (heat - cauchy)
 
 
 def wave_response(
@@ -126,7 +126,9 @@ def wave_response(
         1 + r (1 - exp(-alpha t)) / alpha.
     """
     t, v, alpha, r = (
-        p if isinstance(p, Tensor) else s.new_full((), p)
+        p.to(torch.promote_types(s.dtype, p.dtype))
+        if isinstance(p, Tensor)
+        else s.new_full((), p)
         for p in (t, v, alpha, r)
     )
     half = alpha / 2

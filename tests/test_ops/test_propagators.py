@@ -74,8 +74,8 @@ class TestAgainstMpmath:
 
     @pytest.fixture
     def s(self, sizes):
-        like = torch.empty(*sizes, 2, dtype=torch.float64)
-        s = squared_frequencies(like).expand(*sizes, 2)
+        s = squared_frequencies(sizes, dtype=torch.float64)
+        s = s.expand(*sizes, 2)
         grid = np.meshgrid(
             *((np.arange(n) * math.pi / n) ** 2 for n in sizes),
             indexing='ij',
@@ -233,7 +233,9 @@ def test_propagation_equals_scipy(sizes, mean, per_image):
     t = 2 + make_field(sizes, seed=1).tanh()
     if not per_image:
         t = t[0]
-    response = wave_response(squared_frequencies(x[0]), t, 1.0, 0.3, r=0.5)
+    response = wave_response(
+        squared_frequencies(x.shape[1:-1], dtype=x.dtype), t, 1.0, 0.3, r=0.5
+    )
     u = propagate(x, response, keeps_mean=False)
     expected = propagate_slowly(x, response)
     assert (u - expected).abs().max() <= 1e-10
@@ -251,7 +253,9 @@ def test_gradients_of_a_moving_mean_are_exact():
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_moving_means_are_exact_under_autocast(dtype):
     x = make_field((30, 40)).float() + 100
-    response = wave_response(squared_frequencies(x[0]), 1.5, 1.0, 0.1, 0.3)
+    response = wave_response(
+        squared_frequencies(x.shape[1:-1], dtype=x.dtype), 1.5, 1.0, 0.1, 0.3
+    )
     with torch.autocast('cpu', dtype):
         u = propagate(x, response, keeps_mean=False)
     assert u.dtype == torch.float32
@@ -265,7 +269,7 @@ def test_moving_means_are_exact_under_autocast(dtype):
 def test_wave_obeys_its_equation(sizes, alpha):
     """u'' + alpha u' = v^2 Lu, by finite differences in time."""
     x, v, r, t, step = make_field(sizes), 1.2, 0.4, 1.7, 1e-3
-    s = squared_frequencies(x[0])
+    s = squared_frequencies(x.shape[1:-1], dtype=x.dtype)
 
     def field(time):
         response = wave_response(s, time, v, alpha, r)
@@ -310,7 +314,9 @@ def test_energy_of_the_wave_only_falls(alpha):
 )
 def test_energy_of_diffusion_falls_and_the_mean_stays(response):
     x = make_field((8, 6))
-    u = propagate(x, response(squared_frequencies(x[0])))
+    u = propagate(
+        x, response(squared_frequencies(x.shape[1:-1], dtype=x.dtype))
+    )
     assert u.square().sum() < x.square().sum()
     torch.testing.assert_close(u.mean((1, 2)), x.mean((1, 2)))
 
@@ -319,7 +325,7 @@ def test_tails_reach_farther_than_heat():
     """What comes from a spot 20 cells away, far from the borders."""
     x = torch.zeros(1, 801, 1, dtype=torch.float64)
     x[:, 400] = 1
-    s = squared_frequencies(x[0])
+    s = squared_frequencies(x.shape[1:-1], dtype=x.dtype)
     heat = propagate(x, heat_response(s, 2.0))[0, :, 0]
     cauchy = propagate(x, fractional_response(s, 2.0, 1.0))[0, :, 0]
     assert heat[420] < 1e-10
