@@ -18,6 +18,7 @@ from mmvheat.ops import (
     heat_decay,
     resize_freq_embed,
     split_mean,
+    squared_frequencies,
     transform_2d,
 )
 
@@ -146,23 +147,55 @@ def _normalize_output(model: nn.Module, x: Tensor, norm: nn.Module) -> Tensor:
     return norm(x).permute(0, 3, 1, 2).contiguous()
 
 
+def _keep_k(op: nn.Module, u: Tensor, freq_embed: Tensor) -> Tensor:
+    return keep(
+        op,
+        ('k', freq_embed.shape, get_compute_dtype(freq_embed)),
+        (freq_embed, *op.to_k.parameters()),
+        lambda: op.to_k(freq_embed),
+    )
+
+
+def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor:
+    def compute() -> Tensor:
+        s = squared_frequencies(x.shape[1:-1], dtype=x.dtype, device=x.device)
+        return law.response(s, k, x)
+
+    # What other laws depend on is not known here.
+    if (
+        not type(law).__module__.startswith('mmvheat.nn.')
+        or law.uses_input
+        or k.dim() == x.dim()
+    ):
+        return compute()
+    settings = [v for v in vars(law).values() if isinstance(v, (int, float))]
+    return keep(
+        law,
+        (x.shape[1:-1], x.dtype, *settings),
+        (k, *law.parameters()),
+        compute,
+    )
+
+
 # Method: faster version, the layers whose parameters it uses, and the code of
 # what it restates.
 FASTER: dict[str, tuple[Callable[..., Tensor], tuple[str, ...], str]] = {
     'HeatBlock.forward': (
         _run_block,
         ('norm1', 'op', 'norm2', 'mlp'),
-        '10f1d46b',
+        '6a121679',
     ),
     'HeatConduction.forward': (
         _conduct,
-        ('dwconv', 'linear', 'to_k', 'out_norm', 'out_linear'),
-        '76d640de',
+        ('dwconv', 'linear', 'to_k', 'propagator', 'out_norm', 'out_linear'),
+        '16332206',
     ),
-    'Mlp.forward': (_run_mlp, ('fc1', 'fc2'), '23d96bea'),
-    'Stem.forward': (_run_stem, ('conv1', 'norm1', 'conv2'), '0277c08a'),
+    'HeatConduction.get_k': (_keep_k, ('to_k',), '9e98bd36'),
+    'Propagator.respond': (_keep_response, (), 'ed89bde3'),
+    'Mlp.forward': (_run_mlp, ('fc1', 'fc2'), 'bd423475'),
+    'Stem.forward': (_run_stem, ('conv1', 'norm1', 'conv2'), '1788499a'),
     'vHeat.normalize_output': (_normalize_output, (), 'f1e2b06e'),
-    'HeatStage.resize_freq_embed': (_resize_freq_embed, (), 'f1a8a2ff'),
+    'HeatStage.resize_freq_embed': (_resize_freq_embed, (), '5f204d1a'),
 }
 
 

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import (
     _get_current_dispatch_mode_stack,
 )
 
-from mmvheat.ops import conduct_heat
+from mmvheat.ops import heat_response, propagate
 
 _SWITCH = os.environ.get('MMVHEAT_FAST', '1')
 if _SWITCH not in ('0', '1', 'all'):
@@ -28,7 +28,11 @@ if _SWITCH not in ('0', '1', 'all'):
     )
 # Layers whose parameters say what they do, and the modules made of them.
 _PLAIN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Sequential)
-_OWN = ('mmvheat.models.heat_block', 'mmvheat.models.layers')
+_OWN = (
+    'mmvheat.models.heat_block',
+    'mmvheat.nn.propagator',
+    'mmvheat.models.layers',
+)
 _enabled = _SWITCH != '0'
 _trial = _SWITCH == 'all'
 
@@ -87,8 +91,8 @@ def accelerated(method: Callable) -> Callable:
         layers = [getattr(self, name) for name in used]
         if not faster or not is_plain(*layers):
             return method(self, *args)
-        own = [x for x in layers if type(x).__module__ == _OWN[0]]
-        if not _is_restated(code, method, *(type(x).forward for x in own)):
+        restated = _list_restated(self, layers) if used else ()
+        if not _is_restated(code, method, *restated):
             return method(self, *args)
         return faster(self, *args)
 
@@ -117,14 +121,27 @@ def is_plain(*layers: nn.Module) -> bool:
     )
 
 
+def _list_restated(
+    module: nn.Module, layers: list[nn.Module]
+) -> list[Callable]:
+    """List what else than its method a faster version restates."""
+    own = [m for x in layers for m in x.modules()]
+    own = [type(m) for m in own if type(m).__module__ in _OWN[:2]]
+    return [getattr(type(module), 'get_k', None)] + [
+        getattr(cls, name, None)
+        for cls in own
+        for name in ('forward', 'get_k', 'respond', 'response')
+    ]
+
+
 @functools.cache
-def _is_restated(code: str, *methods: Callable) -> bool:
+def _is_restated(code: str, *methods: Callable | None) -> bool:
     """Tell whether plain methods are those that a faster version restates.
 
-    Who changes one of them, or ``conduct_heat``, must see the change.
+    Who changes one of them, or the operator, must see the change.
     """
     text = ''
-    for function in (*methods, conduct_heat):
+    for function in filter(None, (*methods, propagate, heat_response)):
         try:
             source = textwrap.dedent(inspect.getsource(function))
         except OSError:

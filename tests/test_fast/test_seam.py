@@ -105,7 +105,9 @@ def load_fork(folder, old, new):
 
 def test_forks_run_what_their_file_says(tmp_path):
     fork = load_fork(
-        tmp_path, 'conduct_heat(u, self.to_k(freq_embed))', '2 * u.roll(1, 1)'
+        tmp_path,
+        'self.propagator(u, self.get_k(u, freq_embed))',
+        '2 * u.roll(1, 1)',
     )
     x, freq_embed = torch.randn(2, 5, 6, 8), torch.randn(5, 6, 8)
     op = fork.HeatConduction(8)
