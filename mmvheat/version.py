@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-
-from packaging.specifiers import SpecifierSet
 
 __version__ = '0.1.0'
 
@@ -32,6 +31,8 @@ def check_versions() -> None:
         ImportError: If a required package is missing, or an installed one is
             outside the range that works; one line for each.
     """
+    from packaging.specifiers import SpecifierSet  # not needed by nn and ops
+
     problems = []
     for module, (names, wanted) in {**REQUIRED, **OPTIONAL}.items():
         name, found = _installed(names)
@@ -49,6 +50,36 @@ def check_versions() -> None:
             )
     if problems:
         raise ImportError('\n'.join(problems))
+
+
+def explain_later(error: Exception) -> Callable[[str], None]:
+    """Let what cannot be registered say why, once it is asked for.
+
+    Where mmengine itself works, its registry gets stand-ins that raise.
+
+    Args:
+        error (Exception): Why.
+
+    Returns:
+        Callable: The ``__getattr__`` of the package.
+    """
+    message = f'mmvheat cannot register its models: {error}'
+
+    def explain(*args, **kwargs) -> None:
+        raise ImportError(message) from error
+
+    def __getattr__(name: str) -> None:
+        if name == 'models':
+            explain()
+        raise AttributeError(f"module 'mmvheat' has no attribute {name!r}")
+
+    try:
+        from mmengine.registry import MODELS
+    except Exception:
+        return __getattr__
+    for name in ('vHeat', 'MMDET_VHEAT', 'MMSEG_VHEAT'):
+        MODELS.register_module(name=name, module=explain, force=True)
+    return __getattr__
 
 
 def _installed(names: tuple[str, ...]) -> tuple[str | None, str | None]:

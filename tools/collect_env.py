@@ -24,7 +24,7 @@ PARTS = (
     'mmdet.apis',
     'mmseg.apis',
     'mmpretrain.datasets',
-    'mmvheat',
+    'mmvheat.models',
 )
 
 

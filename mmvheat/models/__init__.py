@@ -1,10 +1,14 @@
 """The vHeat backbone and its building blocks."""
 
-from .heat_block import HeatBlock, HeatConduction, Mlp
-from .official import mmdet_vheat, mmseg_vheat
-from .propagators import build_propagator
-from .vheat import vHeat
-from .weights import adapt_state_dict
+from mmvheat.version import check_versions
+
+check_versions()
+
+from .heat_block import HeatBlock, HeatConduction, Mlp  # noqa: E402
+from .official import mmdet_vheat, mmseg_vheat  # noqa: E402
+from .propagators import build_propagator  # noqa: E402
+from .vheat import vHeat  # noqa: E402
+from .weights import adapt_state_dict  # noqa: E402
 
 __all__ = [
     'HeatBlock',
