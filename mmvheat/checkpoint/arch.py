@@ -170,6 +170,9 @@ def _check_shapes(
         expected = list_shapes(info)
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f'{source} is no vHeat: {error}') from None
+    if not any('.op.to_k.0.' in key for key in shapes):
+        # k is a constant, or learned without a layer.
+        expected = {k: v for k, v in expected.items() if '.op.to_k.' not in k}
     missing = [key for key in expected if key not in shapes]
     if missing:
         raise CheckpointError(

@@ -56,8 +56,14 @@ class TailPropagator(Propagator):
 
     def __init__(self, dims: int, k2: str | float = 'vector') -> None:
         super().__init__(dims)
-        fits = k2 in ('scalar', 'vector') or not isinstance(k2, str)
-        _check(self, 'k2', k2, fits, "'scalar', 'vector' or a number")
+        learned = k2 in ('scalar', 'vector')
+        _check(
+            self,
+            'k2',
+            k2,
+            learned or (isinstance(k2, (int, float)) and k2 >= 0),
+            "'scalar', 'vector' or a number of at least 0",
+        )
         self.to_k2 = make_source(k2, dims)
         hidden = max(dims // 4, 1)
         self.to_gate = nn.Sequential(

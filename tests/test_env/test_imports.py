@@ -9,13 +9,14 @@ PACKAGE = Path(__file__).parents[2] / 'mmvheat'
 MAY_IMPORT = {
     'ops': set(),
     'fast': {'ops'},
-    'models': {'ops', 'fast'},
+    'nn': {'ops', 'fast'},
+    'models': {'ops', 'fast', 'nn', 'version'},
     'checkpoint': {'ops', 'models'},
     'engine': {'ops', 'models', 'checkpoint', 'compat'},
     'datasets': set(),
     'visualization': set(),
 }
-LIBRARIES = {'ops': {'torch'}, 'fast': {'torch', 'triton'}}
+LIBRARIES = {'ops': {'torch'}, 'fast': {'torch', 'triton'}, 'nn': {'torch'}}
 DOWNSTREAM = {'mmdet', 'mmseg', 'mmpretrain'}
 
 
@@ -62,7 +63,7 @@ def test_no_downstream_library_at_module_level(folder):
 
 def test_models_and_ops_know_no_tricks():
     words = ('mkldnn', 'onednn', 'is_plain', 'is_traced', '_cache')
-    for folder in ('ops', 'models'):
+    for folder in ('ops', 'nn', 'models'):
         for path in (PACKAGE / folder).glob('*.py'):
             text = path.read_text()
             assert not [w for w in words if w in text], path

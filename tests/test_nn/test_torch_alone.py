@@ -33,6 +33,11 @@ assert layer.freq_embed.grad.any()
 """
 
 
+@pytest.fixture(autouse=True)
+def both_states():
+    """Processes of their own have their own."""
+
+
 @pytest.fixture
 def run(tmp_path):
     """Runs code where certain packages are not installed."""

@@ -78,7 +78,11 @@ def test_half_precision_keeps_the_signal(sizes, dtype):
     assert (u - expected).norm() <= 2e-2 * signal.norm()
 
 
-@pytest.mark.parametrize('sizes', [(9,), (3, 5, 4)], ids=str)
+@pytest.mark.parametrize(
+    'sizes',
+    [(9,), pytest.param((3, 5, 4), marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_programs_of_any_size_can_be_exported(sizes):
     class Conduct(torch.nn.Module):
         def forward(self, x, k):
