@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmvheat import fast
 from mmvheat.fast import forwards, seam
 from mmvheat.models import heat_block
+from mmvheat.nn import HeatPropagator
 
 IMAGE = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
 
@@ -124,6 +125,36 @@ def test_forks_that_change_nothing_stay_fast(tmp_path, taken):
     op = fork.HeatConduction(8)
     op(torch.randn(2, 5, 6, 8), torch.randn(5, 6, 8))
     assert taken == ['HeatConduction.forward']
+
+
+@pytest.mark.filterwarnings('ignore:HeatConduction.forward')
+def test_edited_laws_are_seen(build, monkeypatch):
+    def response(self, s, k, x):
+        return torch.exp(-3 * k * s)
+
+    monkeypatch.setattr(HeatPropagator, 'response', response)
+    model = build().eval()
+    with pytest.warns(UserWarning, match='HeatBlock.forward .* aside'):
+        outputs = model(IMAGE)
+    with fast.disabled():
+        assert all(a.equal(b) for a, b in zip(outputs, model(IMAGE)))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(propagator=dict(type='DampedWavePropagator')),
+        dict(k='input'),
+        dict(k=5),
+    ],
+    ids=str,
+)
+def test_other_laws_run_the_plain_operator(build, taken, change):
+    model = build(**change).eval()
+    with torch.no_grad():
+        model(IMAGE)
+    assert {'Mlp.forward', 'Propagator.respond'} <= set(taken)
+    assert not {'HeatBlock.forward', 'HeatConduction.forward'} & set(taken)
 
 
 def test_other_methods_run_as_they_are():
