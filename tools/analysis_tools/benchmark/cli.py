@@ -45,9 +45,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='*',
         default=MODELS,
         metavar='NAME',
-        help='vheat-*, swin-*, convnext-* (t, s or b), vheat-n, resnet-50 or '
-        'a config; NAME+compile compiles, NAME+plain and NAME+all are those '
-        f'of MMVHEAT_FAST=0 and =all (default: {" ".join(MODELS)})',
+        help='vheat-*, swin-*, convnext-* (t, s or b), vheat-n, vheat-t-* '
+        '(fractional, tail, wave, k5, scalar, input), resnet-50 or a config; '
+        'NAME+compile compiles, NAME+plain and NAME+all are those of '
+        f'MMVHEAT_FAST=0 and =all (default: {" ".join(MODELS)})',
     )
     add(
         '--configs',

@@ -60,6 +60,15 @@ def _list_backbones() -> dict[str, dict]:
             gap_before_final_norm=False,
             drop_path_rate=0.1,
         )
+    for name, changes in (
+        ('k5', dict(k=5)),
+        ('scalar', dict(k='scalar')),
+        ('input', dict(k='input')),
+        ('fractional', dict(propagator=dict(type='FractionalHeatPropagator'))),
+        ('tail', dict(propagator=dict(type='TailPropagator'))),
+        ('wave', dict(propagator=dict(type='DampedWavePropagator'))),
+    ):
+        backbones[f'vheat-t-{name}'] = {**backbones['vheat-t'], **changes}
     return backbones
 
 
