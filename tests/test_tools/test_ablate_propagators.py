@@ -20,21 +20,17 @@ def tool(tmp_path, monkeypatch):
     tool = SimpleNamespace(commands=[], code=0, accuracies=iter(range(50, 99)))
     functions = runpy.run_path(str(TOOL))
 
-    def run_command(command, *, stdout, **_):
+    def run_in_child(command, log):
         tool.commands.append(command)
-        folder = Path(
-            next(c for c in command if c.startswith('--work-dir=')).split(
-                '=', 1
-            )[1]
-        )
-        log = folder / '20260101_000000/vis_data/scalars.json'
+        assert f'--work-dir={log.parent}' in command
+        log = log.parent / '20260101_000000/vis_data/scalars.json'
         log.parent.mkdir(parents=True, exist_ok=True)
         lines = [
             {'loss': 1.0, 'epoch': 1, 'step': 1},
             {'accuracy/top1': next(tool.accuracies), 'step': 1},
         ]
         log.write_text('\n'.join(map(json.dumps, lines)))
-        return SimpleNamespace(returncode=tool.code)
+        return tool.code
 
     def run(*args):
         monkeypatch.setattr('sys.argv', ['x', f'--out-dir={tmp_path}', *args])
@@ -42,7 +38,7 @@ def tool(tmp_path, monkeypatch):
 
     scope = functions['main'].__globals__
     monkeypatch.setitem(scope, 'make_data', lambda: None)
-    monkeypatch.setattr('subprocess.run', run_command)
+    monkeypatch.setitem(scope, 'run_in_child', run_in_child)
     tool.run, tool.laws = run, functions['LAWS']
     tool.UserError = functions['UserError']
     tool.list_options = functions['list_options']
@@ -52,7 +48,7 @@ def tool(tmp_path, monkeypatch):
 def test_every_law_is_trained_with_every_seed_once(tool, tmp_path, capsys):
     tool.run('--laws', 'heat', 'wave', '--seeds', '0', '1', '2')
     assert len(tool.commands) == 6
-    seeds = sorted(c[4] for c in tool.commands)
+    seeds = sorted(c[3] for c in tool.commands)
     assert seeds == sorted(2 * [f'--seed={i}' for i in range(3)])
     tool.run('--laws', 'heat', 'wave')
     assert len(tool.commands) == 6  # all was done
