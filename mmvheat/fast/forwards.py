@@ -194,7 +194,7 @@ FASTER: dict[str, tuple[Callable[..., Tensor], tuple[str, ...], str]] = {
     'Propagator.respond': (_keep_response, (), 'ed89bde3'),
     'Mlp.forward': (_run_mlp, ('fc1', 'fc2'), 'bd423475'),
     'Stem.forward': (_run_stem, ('conv1', 'norm1', 'conv2'), '1788499a'),
-    'vHeat.normalize_output': (_normalize_output, (), 'f1e2b06e'),
+    'vHeat.normalize_output': (_normalize_output, (), '235044a2'),
     'HeatStage.resize_freq_embed': (_resize_freq_embed, (), '5f204d1a'),
 }
 

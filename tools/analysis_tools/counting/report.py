@@ -48,9 +48,16 @@ def count_networks(args: Namespace) -> None:
         steps = {}
         for name in args.models:
             shape = size.batch, 3, size.height, size.width
-            network = networks.build(name)
-            steps[name] = count_step(network, shape, mode, dtype)
-            print(*describe(name, steps[name], mode), sep='  ', flush=True)
+            try:
+                step = count_step(networks.build(name), shape, mode, dtype)
+            except RuntimeError as error:
+                reason = ' '.join(str(error).split())[:200]
+                left_out = f'Left out: {name} in {mode} {dtype} ({reason})'
+                print(left_out, flush=True)
+                parts.append(left_out)
+                continue
+            steps[name] = step
+            print(*describe(name, step, mode), sep='  ', flush=True)
         parts += describe_case(steps, mode, dtype, size)
         counts += [
             dict(model=n, mode=mode, dtype=dtype, size=str(size), **asdict(s))
