@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ from prettytable import PrettyTable, TableStyle
 from torch.utils.collect_env import get_nvidia_driver_version
 from torch.utils.collect_env import run as run_command
 
+from mmvheat import fast
 from mmvheat.datasets.digit_scenes import make_digit_scenes
+from mmvheat.fast import lean
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / 'work_dirs/test_gpu'
@@ -57,6 +60,19 @@ def device() -> str:
 def is_available() -> bool:
     """Tell whether there is a device to test."""
     return DEVICE == 'cpu' or torch.cuda.is_available()
+
+
+@pytest.fixture(params=['fast', 'plain', 'all'])
+def state(
+    request, device: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Run with the faster forwards, with plain ones, and with kernels."""
+    if request.param == 'all' and device == 'cpu':
+        pytest.skip('tests/test_fast runs the kernels without a GPU')
+    monkeypatch.setattr(lean, '_MIN_BYTES', 0)  # images of tests are small
+    contexts = dict(fast=nullcontext, plain=fast.disabled, all=fast.on_trial)
+    with contexts[request.param]():
+        yield request.param
 
 
 @pytest.fixture
