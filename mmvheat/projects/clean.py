@@ -1,0 +1,210 @@
+"""Repair or leave out objects and label maps that do not fit their image."""
+
+from __future__ import annotations
+
+import math
+import os.path as osp
+
+from .records import DataSet, Findings, Sample, Thing
+
+
+def clean(data: DataSet) -> None:
+    """Make labels fit the images, whose sizes are known by now.
+
+    Args:
+        data (DataSet): The data set to change; findings say what was done.
+    """
+    for sample in data.samples:
+        if data.in_shares:
+            _to_pixels(sample)
+        sample.things = [
+            thing
+            for thing in sample.things
+            if _clean_thing(thing, sample, data.findings)
+        ]
+    data.in_shares = False
+    if data.maps:
+        data.samples = [s for s in data.samples if _check_map(s, data)]
+    used = {t.name for s in data.samples for t in s.things}
+    if data.task in ('detection', 'instances'):
+        for name in data.classes:
+            if name not in used:
+                data.findings.add(
+                    'class without objects',
+                    data.root,
+                    f'{name!r} occurs nowhere',
+                    'kept, it cannot be learnt',
+                )
+
+
+def keep_outlines(data: DataSet) -> None:
+    """Leave out objects that a model of masks cannot learn."""
+    for sample in data.samples:
+        for thing in sample.things:
+            if thing.shape is None and not thing.crowd:
+                data.findings.add(
+                    'object without outline',
+                    thing.place,
+                    f'{thing.name!r} has a box alone',
+                    'object left out',
+                )
+        sample.things = [t for t in sample.things if t.shape is not None]
+
+
+def check_size(sample: Sample, listed: tuple, findings: Findings) -> None:
+    """Compare the size that labels name with that of the image."""
+    if all(listed) and tuple(listed) != sample.size:
+        findings.add(
+            'size that is not of the image',
+            sample.place,
+            f'{listed[0]}x{listed[1]} for {sample.path}, which has '
+            f'{sample.size[0]}x{sample.size[1]}',
+            'the size of the image counts; look whether the labels fit',
+        )
+
+
+def _to_pixels(sample: Sample) -> None:
+    width, height = sample.size
+    for thing in sample.things:
+        if thing.box:
+            x, y, w, h = thing.box
+            thing.box = (x * width, y * height, w * width, h * height)
+        if thing.shape:
+            thing.shape = [
+                [v * (height if i % 2 else width) for i, v in enumerate(p)]
+                for p in thing.shape
+            ]
+
+
+def _clean_thing(thing: Thing, sample: Sample, findings: Findings) -> bool:
+    """Repair an object; False if it must be left out."""
+
+    def leave_out(kind: str, what: str) -> bool:
+        findings.add(kind, thing.place, what, 'object left out')
+        return False
+
+    if not thing.name:
+        return leave_out('object without class', 'its name is empty')
+    if isinstance(thing.shape, list):
+        whole = [p for p in thing.shape if _is_polygon(p)]
+        if len(whole) < len(thing.shape):
+            points = min(_count(p) for p in thing.shape)
+            findings.add(
+                'polygon of fewer than 3 points',
+                thing.place,
+                f'{thing.name!r} has one of {points} points',
+                'polygon left out',
+            )
+            if not whole:
+                return leave_out('object without area', 'no polygon is left')
+        thing.shape = whole
+    elif isinstance(thing.shape, dict) and not _fits(thing.shape, sample):
+        size = thing.shape.get('size')
+        return leave_out(
+            'mask of another size',
+            f'{size} for an image of {list(sample.size[::-1])} (H, W)',
+        )
+    if thing.shape and not thing.box:
+        thing.box = _box_of(thing.shape)
+    box = thing.box
+    if not box or len(box) != 4 or not all(_is_number(v) for v in box):
+        return leave_out('object without box', f'{thing.name!r} has {box}')
+    x, y, w, h = map(float, box)
+    width, height = sample.size
+    left, top = min(max(x, 0), width), min(max(y, 0), height)
+    right, bottom = min(max(x + w, 0), width), min(max(y + h, 0), height)
+    text = f'x {x:.5g}, y {y:.5g}, width {w:.5g}, height {h:.5g}'
+    if w <= 0 or h <= 0:
+        return leave_out('box without area', text)
+    outside = max(left - x, top - y, x + w - right, y + h - bottom)
+    if right - left < 1 or bottom - top < 1:
+        if outside < 1:
+            return leave_out('box smaller than a pixel', text)
+        return leave_out(
+            'box outside the image', f'{text} in an image {width}x{height}'
+        )
+    if outside > 1:  # a rounded coordinate is no fault
+        findings.add(
+            'box outside the image',
+            thing.place,
+            f'{text} in an image {width}x{height}',
+            'cut at the border',
+        )
+    thing.box = tuple(
+        round(v, 2) for v in (left, top, right - left, bottom - top)
+    )
+    thing.area = thing.box[2] * thing.box[3]
+    if thing.shape:
+        from pycocotools import mask as coco
+
+        thing.area = float(coco.area(as_code(thing.shape, sample.size)))
+        if not thing.area:
+            return leave_out('object without area', 'its mask has no pixel')
+    return True
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _count(polygon: object) -> int:
+    return len(polygon) // 2 if isinstance(polygon, list) else 0
+
+
+def _is_polygon(polygon: object) -> bool:
+    """Three points or more, none of them missing half."""
+    return (
+        isinstance(polygon, list)
+        and len(polygon) >= 6
+        and len(polygon) % 2 == 0
+        and all(map(_is_number, polygon))
+    )
+
+
+def _fits(code: dict, sample: Sample) -> bool:
+    return list(code.get('size') or ()) == list(sample.size[::-1])
+
+
+def _box_of(shape: list | dict) -> tuple[float, float, float, float]:
+    from pycocotools import mask as coco
+
+    if isinstance(shape, dict):
+        return tuple(map(float, coco.toBbox(as_code(shape))))
+    xs = [x for polygon in shape for x in polygon[::2]]
+    ys = [y for polygon in shape for y in polygon[1::2]]
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+
+
+def as_code(shape: list | dict, size: tuple[int, int] = (0, 0)) -> dict:
+    """The compressed run-length code of an outline.
+
+    Args:
+        shape (list | dict): Polygons, or a code of either kind.
+        size (tuple[int, int]): Width and height of the image, for polygons.
+    """
+    from pycocotools import mask as coco
+
+    if isinstance(shape, list):
+        return coco.merge(coco.frPyObjects(shape, size[1], size[0]))
+    if isinstance(shape['counts'], list):
+        return coco.frPyObjects(shape, *shape['size'])
+    return shape
+
+
+def _check_map(sample: Sample, data: DataSet) -> bool:
+    """Whether a label map has the size of its image, or its shape."""
+    width, height = data.maps.scans[sample.label_map].size
+    if (width, height) == sample.size:
+        return True
+    what = (
+        f'{width}x{height} for an image of {"x".join(map(str, sample.size))}'
+    )
+    ratio = width * sample.size[1] / (height * sample.size[0])
+    same = abs(ratio - 1) < 0.01
+    data.findings.add(
+        'mask of another size',
+        sample.place,
+        f'{what} ({osp.basename(sample.path)})',
+        'scaled to the image, by the nearest pixel' if same else 'left out',
+    )
+    return same

@@ -1,0 +1,228 @@
+"""The files of a data set, found without changing any."""
+
+from __future__ import annotations
+
+import os
+import os.path as osp
+import re
+from collections import defaultdict
+from functools import cached_property
+
+from mmvheat.engine.errors import UserError
+
+from .records import Findings
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_SPLITS = dict(
+    train='train', training='train', val='val', valid='val', test='test'
+)
+_SPLITS.update(validation='val', testing='test')
+_SPLIT = re.compile(
+    r'(?:^|[^a-z])(train|training|val|valid|validation|test|testing)'
+    r'(?:[^a-z]|$)'
+)
+
+
+class Folder:
+    """The files below a folder.
+
+    Args:
+        root (str): The folder.
+        findings (Findings): Gets what is odd about the files themselves.
+
+    Attributes:
+        files (list[str]): Sorted paths, relative to ``root``.
+
+    Raises:
+        UserError: There is no such folder, or nothing in it.
+    """
+
+    def __init__(self, root: str, findings: Findings) -> None:
+        self.root = osp.abspath(root)
+        self.findings = findings
+        if not osp.isdir(root):
+            raise UserError(
+                f'{root} does not exist; give the folder of your data.'
+            )
+        if not os.access(root, os.R_OK | os.X_OK):
+            raise UserError(f'The folder {root} may not be read.')
+        self.files = sorted(self._walk())
+        if not self.files:
+            raise UserError(
+                f'The folder {root} is empty; give the folder that holds '
+                'images and labels.'
+            )
+        if not os.access(root, os.W_OK):
+            findings.add(
+                'read-only folder',
+                root,
+                'it may not be written to',
+                'nothing needs to be: your files are only read',
+            )
+
+    def _walk(self) -> list[str]:
+        """List files; links are followed, each folder is entered once."""
+        files, entered = [], set()
+        for folder, folders, names in os.walk(self.root, followlinks=True):
+            real = osp.realpath(folder)
+            inside = osp.relpath(folder, self.root)
+            if real in entered:
+                self.findings.add(
+                    'folder linked twice',
+                    inside,
+                    f'its target {real} was looked at already',
+                    'looked at once',
+                )
+                folders.clear()
+                continue
+            entered.add(real)
+            folders[:] = sorted(
+                name for name in folders if not _is_hidden(name)
+            )
+            for name in names:
+                path = osp.normpath(osp.join(inside, name))
+                if _is_hidden(name) or not self._is_usable(path):
+                    continue
+                files.append(path)
+        return files
+
+    def _is_usable(self, path: str) -> bool:
+        full = osp.join(self.root, path)
+        if osp.islink(full):
+            if not osp.exists(full):
+                self.findings.add(
+                    'broken link', path, 'its target is gone', 'left out'
+                )
+                return False
+            self.findings.add(
+                'symbolic link', path, 'a link to a file', 'followed'
+            )
+        try:
+            path.encode()
+            is_plain = path == path.strip() and path.isprintable()
+        except UnicodeEncodeError:
+            is_plain = False
+        if not is_plain:
+            self.findings.add(
+                'name that no list can hold',
+                repr(path),
+                'it begins or ends with a space, or is no printable UTF-8',
+                'left out; rename the file',
+            )
+        return is_plain
+
+    def with_suffix(self, *suffixes: str) -> list[str]:
+        """The files that end in one of ``suffixes``, whatever their case."""
+        return [f for f in self.files if f.lower().endswith(suffixes)]
+
+    @cached_property
+    def images(self) -> list[str]:
+        """All images."""
+        return self.with_suffix(*IMAGES)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        found = defaultdict(list)
+        for image in self.images:
+            name = osp.basename(image)
+            found[name].append(image)
+            if osp.splitext(name)[0] != name:
+                found[osp.splitext(name)[0]].append(image)
+        return found
+
+    def image_for(self, name: str, near: str) -> str | None:
+        """Find the image that a label file means.
+
+        Args:
+            name (str): A path as the label file has it, or a stem.
+            near (str): The label file, relative to the root.
+
+        Returns:
+            str | None: The image, relative to the root; of several that have
+            the name the one whose path shares most with both. None if there
+            is none, or no single best.
+        """
+        name = name.replace('\\', '/')
+        parts = name.split('/')
+        found = self._by_name.get(parts[-1]) or self._by_name.get(
+            osp.splitext(parts[-1])[0], []
+        )
+        if len(found) < 2:
+            return found[0] if found else None
+        asked = osp.normpath(osp.join(osp.dirname(near), name))
+        for path in (asked, osp.normpath(name)):
+            if path in found:
+                return path
+        around = set(near.split('/')[:-1])
+        split = split_of(near)
+        ranked = sorted(
+            (
+                (
+                    _shared_end(path.split('/'), parts),
+                    split_of(path) == split,
+                    len(around.intersection(path.split('/')[:-1])),
+                    path,
+                )
+                for path in found
+            ),
+            reverse=True,
+        )
+        best, second = ranked[:2]
+        return None if best[:3] == second[:3] else best[3]
+
+    def full(self, path: str) -> str:
+        """The absolute path of a file."""
+        return osp.join(self.root, path)
+
+    @cached_property
+    def listed_splits(self) -> dict[str, str]:
+        """Splits by stem, as ``ImageSets/*/{train,val}.txt`` has them."""
+        splits = {}
+        for path in self.with_suffix('.txt'):
+            stem = osp.splitext(osp.basename(path))[0]
+            if 'imagesets' in path.lower() and stem in ('train', 'val'):
+                for line in read_lines(self.full(path)):
+                    if line.split():
+                        splits[line.split()[0]] = stem
+        return splits
+
+    def split_for(self, image: str, label: str = '') -> str:
+        """The split of an image by lists, or by the names of folders."""
+        stem = osp.splitext(osp.basename(image))[0]
+        if self.listed_splits:
+            return self.listed_splits.get(stem, '')
+        return split_of(image, files=False) or split_of(label)
+
+
+def split_of(path: str, files: bool = True) -> str:
+    """The split that a path names: 'train', 'val', 'test' or ''.
+
+    Args:
+        path (str): A relative path; the last folder that names one counts.
+        files (bool): Whether the name of the file counts. Defaults to True.
+    """
+    parts = path.lower().split('/')
+    for part in reversed(parts if files else parts[:-1]):
+        found = _SPLIT.search(part)
+        if found:
+            return _SPLITS[found[1]]
+    return ''
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file in UTF-8, with or without its mark."""
+    with open(path, encoding='utf-8-sig', errors='replace') as file:
+        return file.read().splitlines()
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def _shared_end(first: list[str], second: list[str]) -> int:
+    count = 0
+    for one, other in zip(reversed(first), reversed(second)):
+        if one != other:
+            break
+        count += 1
+    return count

@@ -1,0 +1,111 @@
+"""Open every image once: its size, its hash, whether it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from .records import DataSet
+
+_ORIENTATION = 274  # the EXIF tag
+_TURNED = (5, 6, 7, 8)  # its values that swap width and height
+
+
+class Probe(NamedTuple):
+    """What a file turned out to be.
+
+    Attributes:
+        size (tuple[int, int]): Width and height as mmcv reads the image,
+            that is, turned as its camera says.
+        digest (str): Hash of its bytes.
+        fault (str): Why it cannot be read, or ''.
+        turned (bool): Whether a camera's orientation swaps the sides.
+    """
+
+    size: tuple[int, int] = (0, 0)
+    digest: str = ''
+    fault: str = ''
+    turned: bool = False
+
+
+def probe(path: str) -> Probe:
+    """Read an image to its end."""
+    from PIL import Image
+
+    try:
+        with open(path, 'rb') as file:
+            content = file.read()
+        with Image.open(io.BytesIO(content)) as image:
+            turned = image.getexif().get(_ORIENTATION) in _TURNED
+            size = image.size[::-1] if turned else image.size
+            # A JPEG is read to its end, but at an eighth of its size.
+            image.draft('RGB', (1, 1))
+            image.load()
+    except Exception as error:  # Pillow raises a dozen kinds
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        return Probe(fault=reason.replace(path, 'the file'))
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return Probe(size, digest, '', turned)
+
+
+def probe_all(paths: list[str], progress: bool = True) -> list[Probe]:
+    """Probe files in threads; links to one file are read once.
+
+    Args:
+        paths (list[str]): Absolute paths.
+        progress (bool): Whether to show a bar. Defaults to True.
+
+    Returns:
+        list[Probe]: One a path.
+    """
+    keys = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+            keys.append((status.st_dev, status.st_ino))
+        except OSError:
+            keys.append(path)
+    first = dict(zip(reversed(keys), reversed(paths)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = tqdm(
+            pool.map(probe, first.values()),
+            total=len(first),
+            desc='images',
+            unit='image',
+            disable=not progress or None,
+            mininterval=0.5,
+        )
+        found = dict(zip(first, bar))
+    return [found[key] for key in keys]
+
+
+def check_images(data: DataSet, progress: bool = True) -> None:
+    """Fill in sizes and hashes, and leave out images that are broken.
+
+    Args:
+        data (DataSet): The data set to change.
+        progress (bool): Whether to show a bar. Defaults to True.
+    """
+    paths = [os.path.join(data.root, s.path) for s in data.samples]
+    whole = []
+    for sample, found in zip(data.samples, probe_all(paths, progress)):
+        if found.fault:
+            data.findings.add(
+                'broken image', sample.path, found.fault, 'left out'
+            )
+            continue
+        sample.size, sample.digest = found.size, found.digest
+        if found.turned:
+            data.findings.add(
+                'image turned by its camera',
+                sample.path,
+                'its EXIF orientation swaps width and height',
+                'read as OpenMMLab reads it: turned',
+            )
+        whole.append(sample)
+    data.samples = whole

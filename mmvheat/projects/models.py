@@ -1,0 +1,186 @@
+"""Which config of the zoo a project inherits."""
+
+from __future__ import annotations
+
+import importlib.util
+import os.path as osp
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from mmvheat.engine.errors import UserError
+from mmvheat.zoo import Model, list_models
+
+# By task: folders of configs whose number of classes stands in plain dicts.
+_FOLDERS = dict(
+    detection=('faster_rcnn', 'retinanet', 'dino'),
+    instances=('mask_rcnn',),
+    segmentation=('upernet', 'segformer', 'sem_fpn'),
+    classification=('classification',),
+)
+_DEFAULTS = dict(
+    detection='faster-rcnn_vheat-t',
+    instances='mask-rcnn_vheat-t',
+    segmentation='upernet_vheat-t',
+    classification='vheat-t',
+)
+_LIBRARIES = dict(
+    detection=('mmdet', 'det'),
+    instances=('mmdet', 'det'),
+    segmentation=('mmseg', 'seg'),
+    classification=('mmpretrain', 'cls'),
+)
+
+
+@dataclass
+class Base:
+    """A config to inherit.
+
+    Attributes:
+        name (str): Its path for ``_base_``, ``mmvheat::...``.
+        model (Model): Its entry in the metafile.
+        task (str): What it learns.
+        cfg (Config): Its content.
+        weights (str): A local file of weights, or ''.
+        url (str): Where the weights come from.
+    """
+
+    name: str
+    model: Model
+    task: str
+    cfg: Config
+    weights: str
+    url: str
+
+    @property
+    def short(self) -> str:
+        """Algorithm and backbone, ``mask-rcnn_vheat-t``."""
+        words = self.model.name.split('_')
+        last = next(i for i, w in enumerate(words) if _is_backbone(w))
+        return '_'.join(words[: last + 1])
+
+    @property
+    def size(self) -> str:
+        """The size of the backbone: t, s or b."""
+        return self.short[-1]
+
+
+def choose_base(task: str, wanted: str | None, weights: str | None) -> Base:
+    """Find the config to inherit.
+
+    Args:
+        task (str): Of the data.
+        wanted (str, optional): The beginning of a config's name. The
+            shortest name that has it is taken.
+        weights (str, optional): A checkpoint to start from; 'none' for none.
+            By default one of the published name is looked for.
+
+    Raises:
+        UserError: No such config, or one of another task.
+    """
+    wanted = wanted or _DEFAULTS[task]
+    library, extra = _LIBRARIES[task]
+    if importlib.util.find_spec(library) is None:
+        raise UserError(
+            f'A project for {task} needs {library}, which is not installed; '
+            f"run pip install 'mmvheat[{extra}]'."
+        )
+    models = _supported()
+    found = sorted(
+        (pair for pair in models if pair[0].name.startswith(wanted)),
+        key=lambda pair: (len(pair[0].name), pair[0].name),
+    )
+    if not found:
+        names = sorted({_shorten(model.name) for model, _ in models})
+        raise UserError(
+            f'--model {wanted} is none of those that a project can be '
+            f'written for: {", ".join(names)}.'
+        )
+    model, learns = found[0]
+    boxes = {'detection', 'instances'}
+    if learns != task and not {learns, task} <= boxes:
+        names = sorted({_shorten(m.name) for m, t in models if t == task})
+        raise UserError(
+            f'--model {wanted} learns {learns}, but the data are for {task}; '
+            f'leave --model out, or take one of {", ".join(names)}.'
+        )
+    name = f'mmvheat::{model.config}'
+    cfg = Config.fromfile(str(_path_of(model)))
+    url = model.weights or cfg.get('checkpoint') or ''
+    return Base(name, model, learns, cfg, find_weights(url, weights), url)
+
+
+def _supported() -> list[tuple[Model, str]]:
+    by_folder = {f: task for task, fs in _FOLDERS.items() for f in fs}
+    return [
+        (model, by_folder[model.config.split('/')[0]])
+        for model in list_models()
+        if model.config.split('/')[0] in by_folder
+    ]
+
+
+def _path_of(model: Model) -> Path:
+    return Path(__file__).parents[1] / '.mim/configs' / model.config
+
+
+def _is_backbone(word: str) -> bool:
+    return word.startswith(('vheat-', 'swin-'))
+
+
+def _shorten(name: str) -> str:
+    words = name.split('_')
+    last = next(i for i, w in enumerate(words) if _is_backbone(w))
+    return '_'.join(words[: last + 1])
+
+
+def find_weights(url: str, wanted: str | None) -> str:
+    """A local file of weights, as an absolute path, or ''.
+
+    Raises:
+        UserError: The file that is wanted does not exist.
+    """
+    if wanted == 'none':
+        return ''
+    if wanted:
+        if not osp.isfile(wanted):
+            raise UserError(
+                f'--weights {wanted} does not exist; give a checkpoint, or '
+                'none to start from scratch.'
+            )
+        return osp.abspath(wanted)
+    name = url.split('/')[-1]
+    cache = Path(torch.hub.get_dir()) / 'checkpoints'
+    folders = (Path(), Path('checkpoints'), cache)
+    folders += (Path.home() / '.cache/mim',)
+    for folder in folders:
+        if name and (folder / name).is_file():
+            return osp.abspath(folder / name)
+    return ''
+
+
+def fit_heads(model: ConfigDict, count: int) -> dict:
+    """What to change in a model for another number of classes.
+
+    One card has nothing to synchronise, so that SyncBN becomes BN, which
+    runs on a CPU too.
+
+    Args:
+        model (ConfigDict): The model of a config.
+        count (int): The number of classes.
+
+    Returns:
+        dict: Nested, the parts that change.
+    """
+    changes = {}
+    for key, value in model.items():
+        if key == 'num_classes':
+            changes[key] = count
+        elif key == 'norm_cfg' and value and value.get('type') == 'SyncBN':
+            changes[key] = dict(type='BN')
+        elif isinstance(value, dict):
+            inner = fit_heads(value, count)
+            if inner:
+                changes[key] = inner
+    return changes

@@ -1,0 +1,145 @@
+"""Samples of a project, read and painted by the library that trains on it."""
+
+from __future__ import annotations
+
+import copy
+import io
+import random
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
+
+from mmvheat.engine.config import load_config
+
+_CELL = 320  # pixels a side
+_COLUMNS = 4
+
+
+def paint_samples(
+    config: Path, folder: Path, seed: int, count: int = 8
+) -> list[str]:
+    """Paint samples of train and val as the written config reads them.
+
+    Args:
+        config (Path): The config of the project.
+        folder (Path): Where pictures go.
+        seed (int): Which samples are drawn.
+        count (int): How many of each split. Defaults to 8.
+
+    Returns:
+        list[str]: Names of the pictures.
+    """
+    cfg = load_config(str(config))
+    init_default_scope(cfg.default_scope)
+    # One window is shared by all visualizers of matplotlib otherwise.
+    visualizer = VISUALIZERS.build(
+        dict(cfg.visualizer, vis_backends=None, name='samples')
+    )
+    names = []
+    for split in ('train', 'val'):
+        dataset = _build(cfg, split)
+        visualizer.dataset_meta = dataset.metainfo
+        chosen = list(range(len(dataset)))
+        random.Random(seed).shuffle(chosen)
+        pictures = [
+            _paint(cfg, visualizer, dataset, index)
+            for index in sorted(chosen[:count])
+        ]
+        if pictures:
+            names.append(f'samples_{split}.jpg')
+            sheet = make_sheet(pictures)
+            cv2.imwrite(str(folder / names[-1]), sheet[..., ::-1])
+    return names
+
+
+def _build(cfg: Config, split: str) -> object:
+    """The data set of a split, without augmentation."""
+    settings = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
+    load = dict(type='LoadImageFromFile')
+    settings.pipeline = dict(
+        mmdet=[
+            load,
+            dict(
+                type='LoadAnnotations',
+                with_bbox=True,
+                with_mask='segm' in _metrics(cfg),
+            ),
+            dict(type='PackDetInputs'),
+        ],
+        mmseg=[
+            load,
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+        mmpretrain=[load, dict(type='PackInputs')],
+    )[cfg.default_scope]
+    if 'filter_cfg' in settings:
+        settings.filter_cfg = None
+    with redirect_stdout(io.StringIO()):  # pycocotools talks
+        return DATASETS.build(settings)
+
+
+def _metrics(cfg: Config) -> list[str]:
+    found = cfg.val_evaluator.get('metric', [])
+    return [found] if isinstance(found, str) else list(found)
+
+
+def _paint(
+    cfg: Config, visualizer: object, dataset: object, index: int
+) -> np.ndarray:
+    """One sample with its labels, RGB."""
+    item = dataset[index]
+    image = item['inputs'].permute(1, 2, 0).numpy()[..., ::-1]
+    image = np.ascontiguousarray(image)
+    factor = max(1.0, _CELL / max(image.shape[:2]))
+    sample = item['data_samples']
+    if cfg.default_scope == 'mmpretrain':
+        return visualizer.visualize_cls(
+            image,
+            sample,
+            classes=dataset.metainfo['classes'],
+            rescale_factor=factor,
+            draw_pred=False,
+        )
+    if cfg.default_scope == 'mmdet':
+        instances = sample.gt_instances
+        boxes = instances.bboxes
+        instances.bboxes = getattr(boxes, 'tensor', boxes)
+        sample = sample.numpy()
+        masks = sample.gt_instances.get('masks')
+        if masks is not None:
+            sample.gt_instances.masks = masks.to_ndarray().astype(bool)
+    visualizer.add_datasample(
+        'sample', image, sample, draw_pred=False, show=False
+    )
+    return visualizer.get_image()
+
+
+def make_sheet(pictures: list[np.ndarray]) -> np.ndarray:
+    """Set pictures side by side, each scaled into a square cell.
+
+    Args:
+        pictures (list[np.ndarray]): RGB, uint8.
+
+    Returns:
+        np.ndarray: RGB, white where nothing is.
+    """
+    columns = min(_COLUMNS, len(pictures))
+    rows = -(-len(pictures) // columns)
+    gap = 8
+    step = _CELL + gap
+    sheet = np.full((rows * step + gap, columns * step + gap, 3), 255, 'u1')
+    for index, picture in enumerate(pictures):
+        height, width = picture.shape[:2]
+        factor = _CELL / max(height, width)
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        small = cv2.resize(picture, size, interpolation=how)
+        y = index // columns * step + gap
+        x = index % columns * step + gap
+        sheet[y : y + size[1], x : x + size[0]] = small
+    return sheet

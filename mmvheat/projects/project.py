@@ -1,0 +1,361 @@
+"""Look at a data set and write a project for it, or bring one up to date."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import os
+import os.path as osp
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mmvheat.checkpoint.writer import replace_file
+from mmvheat.engine.errors import UserError
+from mmvheat.version import __version__
+
+from .clean import check_size, clean, keep_outlines
+from .config_text import recipe_scale, write_config
+from .counting import summarize
+from .fitting import Fit, fit
+from .images import check_images
+from .merge import Conflict, merge
+from .models import Base, choose_base
+from .painting import paint_samples
+from .palette import choose_palette
+from .readers import read_data
+from .readme import write_readme
+from .records import DataSet
+from .report import advise, findings_csv, findings_table, write_report
+from .splits import split
+from .written_labels import write_labels
+
+STATE = 'project.json'
+_SPLITS = 'labels/splits.csv'
+
+
+@dataclass
+class Options:
+    """What the user asked for; kept in the project for ``--update``.
+
+    Attributes:
+        data (str): The data, an absolute path.
+        format (str, optional): A key of ``READERS``.
+        model (str, optional): The beginning of a config's name.
+        weights (str, optional): A checkpoint, or 'none'.
+        batch (int, optional): Images a GPU and step.
+        gpus (int): GPUs that train together.
+        seed (int): Seed of the split and of the samples shown.
+    """
+
+    data: str
+    format: str | None = None
+    model: str | None = None
+    weights: str | None = None
+    batch: int | None = None
+    gpus: int = 1
+    seed: int = 0
+
+
+@dataclass
+class Look:
+    """What came out of looking at the data."""
+
+    data: DataSet
+    base: Base
+    fit: Fit
+    sentences: list[str]
+    drawn: bool
+    title: str
+
+
+def look(options: Options, known: dict[str, str]) -> Look:
+    """Read the data, repair what can be repaired, choose everything.
+
+    Args:
+        options (Options): What the user asked for.
+        known (dict[str, str]): The splits of an earlier version, by image.
+    """
+    data, sentence = read_data(options.data, options.format)
+    print(f'{options.data}: {sentence}')
+    listed = {id(sample): sample.size for sample in data.samples}
+    check_images(data)
+    for sample in data.samples:
+        check_size(sample, listed[id(sample)], data.findings)
+    clean(data)
+    base = choose_base(data.task, options.model, options.weights)
+    if base.task == 'instances' and data.task == 'detection':
+        keep_outlines(data)
+    data.task = base.task
+    how, drawn = split(data, options.seed, known)
+    _check_labels(data)
+    data.palette = data.palette or choose_palette(data.classes)
+    chosen = fit(data, recipe_scale(base), base.size)
+    if options.batch:
+        chosen.batch = options.batch
+        chosen.reasons['batch'] = 'As asked for by --batch.'
+    title = title_of(options.data)
+    return Look(data, base, chosen, [f'{sentence}.', how], drawn, title)
+
+
+def title_of(path: str) -> str:
+    """A name for the data that is fit for a file's name."""
+    name = osp.splitext(osp.basename(osp.abspath(path)))[0]
+    return re.sub(r'[^\w-]+', '-', name).strip('-') or 'data'
+
+
+def _check_labels(data: DataSet) -> None:
+    things = sum(len(s.things) for s in data.of_split('train'))
+    if data.task in ('detection', 'instances') and not things:
+        raise UserError(
+            f'The train images of {data.root} show no object; '
+            'labels are needed for at least one.'
+        )
+    if len(data.classes) < 2 and data.task in (
+        'segmentation',
+        'classification',
+    ):
+        raise UserError(
+            f'{data.root} has the class {data.classes[0]!r} alone, but '
+            f'{data.task} needs two to tell apart; add images of another.'
+        )
+
+
+def create(options: Options, out: str) -> None:
+    """Write a project, whole or not at all.
+
+    Raises:
+        UserError: The target exists or lies in the data; nothing usable is
+            in the data.
+    """
+    target = Path(osp.abspath(out))
+    _check_target(target, options.data)
+    found = look(options, {})
+    with _folder_beside(target) as folder:
+        texts = _write(found, options, folder, target)
+        _write_state(folder, options, texts)
+        folder.rename(target)
+    _tell(found, target, texts)
+
+
+def _check_target(target: Path, data: str) -> None:
+    if target.exists() or target.is_symlink():
+        raise UserError(
+            f'{target} exists and is not overwritten; give another --out, '
+            'or bring a project up to date with --update.'
+        )
+    root = data if osp.isdir(data) else osp.dirname(data)
+    if Path(osp.realpath(target)).is_relative_to(osp.realpath(root)):
+        raise UserError(
+            f'--out {target} lies in your data, which are not changed; give '
+            'a folder outside.'
+        )
+    if "'" in str(target) or '"' in str(target) or '\\' in str(target):
+        raise UserError(
+            f'--out {target} holds a quote or a backslash, which a config '
+            'cannot; give another.'
+        )
+
+
+def _write(
+    found: Look, options: Options, folder: Path, target: Path
+) -> dict[str, str]:
+    """Fill a folder; return the texts that a user may edit."""
+    texts = write_config(
+        found.data, found.base, found.fit, found.title, options.gpus
+    )
+    config = next(iter(texts))
+    texts['README.md'] = write_readme(
+        found.data, found.base, found.fit, found.title, config, target
+    )
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding='utf-8')
+    (folder / 'labels').mkdir()
+    write_labels(found.data, folder / 'labels')
+    if found.drawn:
+        (folder / _SPLITS).write_text(_list_splits(found.data), 'utf-8')
+    report = folder / 'report'
+    report.mkdir()
+    pictures = paint_samples(folder / config, report, options.seed)
+    page = write_report(
+        found.data, found.fit, found.title, found.sentences, pictures
+    )
+    (report / 'report.md').write_text(page, 'utf-8')
+    table = findings_csv(found.data.findings)
+    (report / 'findings.csv').write_text(table, 'utf-8')
+    return texts
+
+
+def _list_splits(data: DataSet) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['image', 'split'])
+    writer.writerows((s.path, s.split) for s in data.samples)
+    return text.getvalue()
+
+
+def _write_state(
+    folder: Path, options: Options, texts: dict[str, str]
+) -> None:
+    state = dict(
+        about='Kept for `mmvheat new --update`; not meant to be edited.',
+        version=__version__,
+        options=asdict(options),
+        generated=texts,
+    )
+    text = json.dumps(state, indent=1, ensure_ascii=False)
+    with replace_file(folder / STATE) as partial:
+        partial.write_text(text, encoding='utf-8')
+
+
+def read_state(out: str) -> dict:
+    """What the project of a folder was written with.
+
+    Raises:
+        UserError: The folder holds no project.
+    """
+    try:
+        state = json.loads(Path(out, STATE).read_text(encoding='utf-8'))
+        return dict(
+            options=Options(**state['options']),
+            generated=dict(state['generated']),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{out} holds no project to update ({STATE}: {error}); give one '
+            'that `mmvheat new` wrote, or leave --update out.'
+        ) from None
+
+
+def update(options: Options, out: str, generated: dict[str, str]) -> bool:
+    """Bring a project up to date with its data, keeping the user's edits.
+
+    Args:
+        options (Options): What the user asks for now.
+        out (str): The project.
+        generated (dict[str, str]): The texts as they were written last.
+
+    Returns:
+        bool: Whether every change went in without a conflict.
+    """
+    target = Path(osp.abspath(out))
+    found = look(options, _read_splits(target))
+    clean_merge = True
+    with _folder_beside(target) as folder:
+        texts = _write(found, options, folder, target)
+        merged = {}
+        for name, text in texts.items():
+            file = target / name
+            mine = file.read_text('utf-8') if file.exists() else ''
+            base = generated.get(name, mine)
+            if not file.exists():
+                base = ''
+            merged[name], conflicts = merge(base, mine, text)
+            _show(name, mine, merged[name], conflicts)
+            clean_merge &= not conflicts
+        for name, text in merged.items():
+            with replace_file(target / name) as partial:
+                partial.write_text(text, encoding='utf-8')
+        for name in ('labels', 'report'):
+            _replace_folder(target / name, folder / name)
+        _write_state(target, options, texts)
+    for name in generated.keys() - texts.keys():
+        print(f'{target / name} is not written any more; it was left alone.')
+    _tell(found, target, texts)
+    return clean_merge
+
+
+def _read_splits(target: Path) -> dict[str, str]:
+    """The splits of a project, as they were drawn or edited."""
+    try:
+        with open(target / _SPLITS, encoding='utf-8', newline='') as file:
+            return {row['image']: row['split'] for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        return {}
+    except (KeyError, OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f'{target / _SPLITS} cannot be read ({error}); repair it, or '
+            'remove it to have the shares drawn anew.'
+        ) from None
+
+
+def _show(
+    name: str, mine: str, merged: str, conflicts: list[Conflict]
+) -> None:
+    lines = difflib.unified_diff(
+        mine.splitlines(),
+        merged.splitlines(),
+        f'{name} (yours)',
+        f'{name} (updated)',
+        lineterm='',
+        n=1,
+    )
+    text = '\n'.join(lines)
+    print(text or f'{name}: no change')
+    for conflict in conflicts:
+        print(
+            f'conflict: {name}:{conflict.line}: you changed these lines, and '
+            'they would change now; yours were kept:'
+        )
+        for sign, side in (('yours', conflict.mine), ('now', conflict.theirs)):
+            for line in side or ['(nothing)\n']:
+                print(f'  {sign:>5} | {line.rstrip()}')
+
+
+def _replace_folder(old: Path, new: Path) -> None:
+    """Put ``new`` into the place of ``old``, which goes last."""
+    aside = old.with_name(f'.{old.name}.old')
+    shutil.rmtree(aside, ignore_errors=True)
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """Lend an empty folder beside the target; remove it after."""
+    folder = target.parent / f'.{target.name}.{os.getpid()}'
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(
+            f'{target.parent} cannot be written to ({error.strerror}); give '
+            'another --out.'
+        ) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell(found: Look, target: Path, texts: dict[str, str]) -> None:
+    """Say what was found and what to do next."""
+    rows = summarize(found.data)
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        print(f'  {key:<{width}}  {value}')
+    for sentence in (found.sentences[-1], *advise(found.data)):
+        print(sentence)
+    if found.data.findings:
+        print(findings_table(found.data.findings))
+        print(f'All with file and line: {target}/report/findings.csv')
+    if not found.base.weights and found.base.url:
+        print(
+            'note: no weights were found, so that training starts from '
+            f'scratch. Download {found.base.url} into checkpoints/ and run '
+            'this again with --update: that is far better.'
+        )
+    config = next(iter(texts))
+    print(f'\nThe project is {target} (report/report.md, README.md). Next:')
+    print(f'  cd {_quote(target)}\n  mmvheat train {_quote(config)}')
+
+
+def _quote(path: object) -> str:
+    text = str(path)
+    return f'"{text}"' if re.search(r'[^\w@%+=:,./-]', text) else text

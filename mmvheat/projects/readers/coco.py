@@ -1,0 +1,240 @@
+"""COCO json: boxes, polygons and run-length masks."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from mmvheat.engine.errors import UserError
+
+from ..folder import Folder, split_of
+from ..records import DataSet, Findings, Place, Sample, Thing, unique_names
+from .json_lines import JsonLines
+
+
+def find(folder: Folder) -> str:
+    """Say which files are COCO json."""
+    names = _list_files(folder)
+    return f'COCO json ({", ".join(names[:3])})' if names else ''
+
+
+def read(folder: Folder, findings: Findings) -> DataSet:
+    """Read all COCO files of a folder.
+
+    Raises:
+        UserError: None of them can be read.
+    """
+    contents = {}
+    for name in _choose_files(_list_files(folder)):
+        contents[name] = _load(folder, name, findings)
+    contents = {k: v for k, v in contents.items() if v}
+    if not contents:
+        raise UserError(
+            f'No COCO file in {folder.root} can be read: '
+            f'{findings[-1].place}: {findings[-1].what}.'
+        )
+    names, samples = [], {}
+    for name, content in contents.items():
+        names += _list_classes(folder, name, content, findings)
+    for name, content in contents.items():
+        for sample in _read_file(folder, name, content, findings):
+            key = sample.path
+            if key in samples and samples[key].split == sample.split:
+                findings.add(
+                    'image listed twice',
+                    sample.place,
+                    f'{key} stands at {samples[key].place} as well',
+                    'the labels of both were joined',
+                )
+                samples[key].things += sample.things
+            else:
+                samples[key if key not in samples else (key, name)] = sample
+    listed = {sample.path for sample in samples.values()}
+    for image in folder.images:
+        if image not in listed and not _is_mask(image):
+            findings.add(
+                'image without labels', image, 'no file lists it', 'left out'
+            )
+    classes = unique_names(names, findings)
+    things = [t for s in samples.values() for t in s.things if not t.crowd]
+    with_shape = sum(thing.shape is not None for thing in things)
+    return DataSet(
+        folder.root,
+        'COCO json',
+        choose_task(with_shape, things, findings),
+        classes,
+        list(samples.values()),
+        findings,
+    )
+
+
+def choose_task(count: int, things: list[Thing], findings: Findings) -> str:
+    """Masks where every object has one, else boxes."""
+    if count and count == len(things):
+        return 'instances'
+    if count:
+        first = next(thing for thing in things if thing.shape is None)
+        findings.add(
+            'objects without outline',
+            first.place,
+            f'{len(things) - count} of {len(things)} objects have a box alone',
+            'boxes are learnt; --model mask-rcnn_vheat-t learns masks of '
+            'the others',
+        )
+    return 'detection'
+
+
+def _list_files(folder: Folder) -> list[str]:
+    names = folder.with_suffix('.json')
+    if len(names) > 64:  # a file an image is no COCO
+        names = names[:8] + [n for n in names[8:] if 'coco' in n.lower()]
+    return [name for name in names if _is_coco(folder.full(name))]
+
+
+def _is_coco(path: str) -> bool:
+    """Look for the keys in both ends of a file, which may be large."""
+    with open(path, 'rb') as file:
+        start = file.read(1 << 16)
+        file.seek(max(0, file.seek(0, 2) - (1 << 16)))
+        text = start + file.read()
+    if b'"shapes"' in text or b'"segments_info"' in text:
+        return False
+    keys = (b'"images"', b'"annotations"', b'"categories"')
+    return sum(key in text for key in keys) >= 2
+
+
+def _choose_files(names: list[str]) -> list[str]:
+    """Of several files of a split, those of instances; else all of them."""
+    by_split = defaultdict(list)
+    for name in names:
+        by_split[split_of(name)].append(name)
+    chosen = []
+    for group in by_split.values():
+        instances = [n for n in group if 'instances' in n.lower()]
+        chosen += instances or group
+    return chosen
+
+
+def _load(folder: Folder, name: str, findings: Findings) -> dict | None:
+    reason = ''
+    try:
+        with open(folder.full(name), encoding='utf-8-sig') as file:
+            content = json.load(file)
+        for key in ('images', 'annotations', 'categories'):
+            if not isinstance(content.get(key), list):
+                reason = f'it has no list {key!r}'
+        if not reason:
+            return content
+        place = Place(name)
+    except json.JSONDecodeError as error:
+        place, reason = Place(name, error.lineno), error.msg
+    except (OSError, UnicodeDecodeError, AttributeError) as error:
+        place, reason = Place(name), str(error)
+    findings.add('broken label file', place, reason, 'left out')
+    return None
+
+
+def _list_classes(
+    folder: Folder, name: str, content: dict, findings: Findings
+) -> list[tuple[str, Place]]:
+    """The classes of a file in the order of their ids."""
+    lines = JsonLines(folder.full(name), name, 'categories')
+    ids = {}
+    for index, category in enumerate(content['categories']):
+        number = category.get('id')
+        if number in ids:
+            findings.add(
+                'class id twice',
+                lines.place(index),
+                f'{category.get("name")!r} has the id {number} of '
+                f'{content["categories"][ids[number]].get("name")!r}',
+                'the first counts',
+            )
+            continue
+        ids[number] = index
+    numbers = sorted(ids, key=lambda number: (str(type(number)), number))
+    integers = [n for n in numbers if isinstance(n, int)]
+    if integers and integers[-1] - integers[0] >= len(integers):
+        findings.add(
+            'ids with gaps',
+            lines.place(ids[integers[-1]]),
+            f'{len(integers)} class ids lie between {integers[0]} and '
+            f'{integers[-1]}',
+            'numbered anew without gaps, in the same order',
+        )
+    # Names that differ in spaces around them are the same to a reader.
+    for index in ids.values():
+        category = content['categories'][index]
+        category['name'] = str(category.get('name', index)).strip()
+    content['names'] = {
+        number: content['categories'][ids[number]]['name']
+        for number in numbers
+    }
+    return [(content['names'][n], lines.place(ids[n])) for n in numbers]
+
+
+def _read_file(
+    folder: Folder, name: str, content: dict, findings: Findings
+) -> list[Sample]:
+    images = JsonLines(folder.full(name), name, 'images')
+    lines = JsonLines(folder.full(name), name, 'annotations')
+    samples, lost = {}, set()
+    for index, image in enumerate(content['images']):
+        asked = str(image.get('file_name', ''))
+        path = folder.image_for(asked, name)
+        if path is None:
+            findings.add(
+                'labels without image',
+                images.place(index),
+                f'{asked!r} is not in the folder, or more than once',
+                'left out',
+            )
+            lost.add(image.get('id'))
+            continue
+        split = split_of(name) or split_of(path, files=False)
+        sample = Sample(path, Place(name), split)
+        sample.size = (image.get('width'), image.get('height'))
+        samples[image.get('id')] = sample
+    for index, entry in enumerate(content['annotations']):
+        sample = samples.get(entry.get('image_id'))
+        if sample is None:
+            if entry.get('image_id') not in lost:
+                findings.add(
+                    'labels without image',
+                    lines.place(index),
+                    f'no image has the id {entry.get("image_id")!r}',
+                    'left out',
+                )
+            continue
+        label = content['names'].get(entry.get('category_id'))
+        if label is None:
+            findings.add(
+                'unknown class',
+                lines.place(index),
+                f'no category has the id {entry.get("category_id")!r}',
+                'object left out',
+            )
+            continue
+        sample.things.append(_read_thing(entry, label, lines, index))
+    return list(samples.values())
+
+
+def _read_thing(
+    entry: dict[str, Any], label: str, lines: JsonLines, index: int
+) -> Thing:
+    shape = entry.get('segmentation') or None
+    box = entry.get('bbox') or None
+    return Thing(
+        label,
+        lines.place(index),
+        tuple(box) if box else None,
+        shape,
+        bool(entry.get('iscrowd') or entry.get('ignore')),
+    )
+
+
+def _is_mask(path: str) -> bool:
+    return any(
+        word in path.lower() for word in ('mask', 'label', 'annotation')
+    )

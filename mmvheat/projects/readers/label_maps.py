@@ -1,0 +1,107 @@
+"""A folder of images beside a folder of label maps, as ADE20K has them."""
+
+from __future__ import annotations
+
+import os.path as osp
+import re
+
+from mmvheat.engine.errors import UserError
+
+from ..folder import Folder
+from ..label_values import LabelMaps
+from ..map_names import read_names
+from ..records import DataSet, Findings, Place, Sample
+
+_WORD = r'annotations?|annots?|anns?|labels?|label_?maps?|masks?|seg_?maps?'
+_WORD += r'|segmentation(?:s|class|_masks?)?|ground_?truth|gt(?:fine|coarse)?'
+_LABEL = re.compile(
+    rf'(?:(?:^|[_-])(?:{_WORD})|annot)(?:_dir)?$', re.IGNORECASE
+)
+_IMAGE = re.compile(
+    r'(?:^|[_-])(?:images?|imgs?|jpegimages|photos?|leftimg8bit)(?:_dir)?$',
+    re.IGNORECASE,
+)
+_ENDING = re.compile(
+    r'[_-](?:labelids|labeltrainids|label|labels|mask|gt|seg|l|gtfine'
+    r'|leftimg8bit)$',
+    re.IGNORECASE,
+)
+_LOSSLESS = ('.png', '.bmp', '.tif', '.tiff')
+
+
+def find(folder: Folder) -> str:
+    """Say how many images have a label map."""
+    pairs, *_ = _pair(folder)
+    return f'label maps ({len(pairs)} pairs)' if pairs else ''
+
+
+def read(folder: Folder, findings: Findings) -> DataSet:
+    """Read pairs of an image and a label map."""
+    pairs, images, maps = _pair(folder)
+    for image in images:
+        findings.add(
+            'image without labels', image, 'it has no label map', 'left out'
+        )
+    for path in maps:
+        lossy = not path.lower().endswith(_LOSSLESS)
+        findings.add(
+            'broken label file' if lossy else 'labels without image',
+            path,
+            'a JPEG blurs the numbers' if lossy else 'no image has its name',
+            'left out',
+        )
+    samples = [
+        Sample(
+            image,
+            Place(path),
+            folder.split_for(image, path),
+            label_map=folder.full(path),
+        )
+        for image, path in pairs.items()
+    ]
+    return make_data_set(folder, samples, findings, 'label maps')
+
+
+def make_data_set(
+    folder: Folder, samples: list[Sample], findings: Findings, name: str
+) -> DataSet:
+    """Find the classes of label maps, and leave out maps that are broken."""
+    maps = LabelMaps(read_names(folder), findings)
+    samples = maps.scan(samples)
+    if not samples:
+        raise UserError(
+            f'No label map in {folder.root} can be read: '
+            f'{findings[-1].place}: {findings[-1].what}.'
+        )
+    data = DataSet(
+        folder.root, name, 'segmentation', maps.classes, samples, findings
+    )
+    data.palette, data.maps = maps.palette, maps
+    return data
+
+
+def _pair(folder: Folder) -> tuple[dict[str, str], list[str], list[str]]:
+    """Pairs, images that have no map, and maps that have no image."""
+    photos, maps, lossy = {}, {}, []
+    for path in folder.images:
+        *parents, name = path.split('/')
+        stem = _ENDING.sub('', osp.splitext(name)[0])
+        is_map = any(_LABEL.search(part) for part in parents)
+        key = '/'.join([p for p in map(_strip, parents) if p] + [stem])
+        if not is_map:
+            photos[key] = path
+        elif path.lower().endswith(_LOSSLESS):
+            maps.setdefault(key, path)
+        else:
+            lossy.append(path)
+    if not maps:
+        return {}, [], []
+    pairs = {photos[k]: maps[k] for k in sorted(photos) if k in maps}
+    left = [path for key, path in photos.items() if key not in maps]
+    lost = [path for key, path in maps.items() if key not in photos]
+    return pairs, left, lost + lossy
+
+
+def _strip(part: str) -> str:
+    """A folder's name without what says 'images' or 'label maps'."""
+    return _IMAGE.sub('', _LABEL.sub('', part))

@@ -1,0 +1,187 @@
+"""LabelMe: one json an image, shapes of several kinds."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import os.path as osp
+
+import numpy as np
+
+from ..folder import Folder
+from ..records import DataSet, Findings, Place, Sample, Thing
+from .coco import choose_task
+from .json_lines import JsonLines
+
+_CORNERS = 32  # of a circle
+
+
+def find(folder: Folder) -> str:
+    """Say how many json files of LabelMe there are."""
+    names = folder.with_suffix('.json')
+    for name in names[:8]:
+        with open(folder.full(name), 'rb') as file:
+            start = file.read(1 << 16)
+            file.seek(max(0, file.seek(0, 2) - (1 << 16)))
+            if b'"shapes"' in start + file.read():
+                return f'LabelMe json ({len(names)} files)'
+    return ''
+
+
+def read(folder: Folder, findings: Findings) -> DataSet:
+    """Read all json files of a folder."""
+    samples = {}
+    for name in folder.with_suffix('.json'):
+        content = _load(folder, name, findings)
+        if content is None:
+            continue
+        asked = str(content.get('imagePath') or '')
+        stem = osp.splitext(osp.basename(name))[0]
+        image = folder.image_for(asked, name) if asked else None
+        image = image or folder.image_for(stem, name)
+        if image is None:
+            findings.add(
+                'labels without image',
+                Place(name),
+                f'{asked or stem!r} is not in the folder, or more than once',
+                'left out',
+            )
+            continue
+        if image in samples:
+            findings.add(
+                'image listed twice',
+                Place(name),
+                f'{samples[image].place} is about {image} as well',
+                'the labels of the first count',
+            )
+            continue
+        sample = Sample(image, Place(name), folder.split_for(image, name))
+        sample.size = (content.get('imageWidth'), content.get('imageHeight'))
+        lines = JsonLines(folder.full(name), name, 'shapes')
+        sample.things = _read_things(content, lines, findings)
+        samples[image] = sample
+    for image in folder.images:
+        if image not in samples:
+            findings.add(
+                'image without labels', image, 'it has no json', 'left out'
+            )
+    things = [t for s in samples.values() for t in s.things]
+    _share_rectangles(things)
+    count = sum(thing.shape is not None for thing in things)
+    return DataSet(
+        folder.root,
+        'LabelMe json',
+        choose_task(count, things, findings),
+        sorted({thing.name for thing in things}),
+        list(samples.values()),
+        findings,
+    )
+
+
+def _load(folder: Folder, name: str, findings: Findings) -> dict | None:
+    place = Place(name)
+    try:
+        with open(folder.full(name), encoding='utf-8-sig') as file:
+            content = json.load(file)
+        if isinstance(content, dict) and isinstance(
+            content.get('shapes'), list
+        ):
+            return content
+        reason = "it has no list 'shapes'"
+    except json.JSONDecodeError as error:
+        place, reason = Place(name, error.lineno), error.msg
+    except (OSError, UnicodeDecodeError) as error:
+        reason = str(error)
+    findings.add('broken label file', place, reason, 'left out')
+    return None
+
+
+def _read_things(
+    content: dict, lines: JsonLines, findings: Findings
+) -> list[Thing]:
+    """The objects of an image; shapes of one group are one object."""
+    things, groups = [], {}
+    size = (content.get('imageWidth'), content.get('imageHeight'))
+    for index, shape in enumerate(content['shapes']):
+        place = lines.place(index)
+        try:
+            thing = _read_shape(shape, size, place)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            findings.add('broken shape', place, f'{error}', 'object left out')
+            continue
+        if thing is None:
+            kind = shape.get('shape_type')
+            findings.add(
+                'shape that is no area',
+                place,
+                f'{shape.get("label")!r} is a {kind} of '
+                f'{len(shape["points"])} points',
+                'object left out',
+            )
+            continue
+        group = (shape.get('group_id'), thing.name)
+        first = groups.setdefault(group, thing) if group[0] else thing
+        joins = isinstance(first.shape, list) and isinstance(thing.shape, list)
+        if first is not thing and joins:
+            first.shape += thing.shape
+        else:
+            things.append(thing)
+    return things
+
+
+def _read_shape(shape: dict, size: tuple, place: Place) -> Thing | None:
+    """A thing, None for a shape that has no area."""
+    name, points = str(shape['label']).strip(), shape['points']
+    kind = shape.get('shape_type') or 'polygon'
+    points = [(float(x), float(y)) for x, y in points]
+    if kind == 'polygon':
+        outline = [number for point in points for number in point]
+        return Thing(name, place, None, [outline])
+    if kind in ('rectangle', 'mask'):
+        (left, top), (right, bottom) = (
+            [pick(point[i] for point in points) for i in (0, 1)]
+            for pick in (min, max)
+        )
+        box = (left, top, right - left, bottom - top)
+        mask = None
+        if kind == 'mask':
+            mask = _place_mask(shape['mask'], (left, top), size)
+        return Thing(name, place, box, mask)
+    if kind == 'circle':
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        outline = []
+        for step in range(_CORNERS):
+            angle = 2 * math.pi * step / _CORNERS
+            outline += [
+                x + radius * math.cos(angle),
+                y + radius * math.sin(angle),
+            ]
+        return Thing(name, place, None, [outline])
+    return None
+
+
+def _place_mask(text: str, corner: tuple, size: tuple) -> dict:
+    """Put the PNG of a mask into its image, as a run-length code."""
+    from PIL import Image
+    from pycocotools import mask as coco
+
+    part = np.array(Image.open(io.BytesIO(base64.b64decode(text)))) > 0
+    width, height = size
+    whole = np.zeros((height, width), np.uint8, order='F')
+    x, y = (round(value) for value in corner)
+    part = part[: height - y, : width - x]
+    whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+    code = coco.encode(whole)
+    return dict(size=code['size'], counts=code['counts'].decode())
+
+
+def _share_rectangles(things: list[Thing]) -> None:
+    """Where others have outlines, those of rectangles are their corners."""
+    if any(thing.shape for thing in things):
+        for thing in things:
+            if thing.shape is None:
+                x, y, w, h = thing.box
+                thing.shape = [[x, y, x + w, y, x + w, y + h, x, y + h]]
