@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 from mmvheat.engine.config import load_config
 
 _CELL = 320  # pixels a side
+_SIDE = 640  # images are painted at this size, so that names can be read
 _COLUMNS = 4
 
 
@@ -36,9 +37,10 @@ def paint_samples(
     cfg = load_config(str(config))
     init_default_scope(cfg.default_scope)
     # One window is shared by all visualizers of matplotlib otherwise.
-    visualizer = VISUALIZERS.build(
-        dict(cfg.visualizer, vis_backends=None, name='samples')
-    )
+    settings = dict(cfg.visualizer, vis_backends=None, name='samples')
+    if cfg.default_scope == 'mmseg':
+        settings['alpha'] = 0.5
+    visualizer = VISUALIZERS.build(settings)
     names = []
     for split in ('train', 'val'):
         dataset = _build(cfg, split)
@@ -60,6 +62,7 @@ def _build(cfg: Config, split: str) -> object:
     """The data set of a split, without augmentation."""
     settings = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
     load = dict(type='LoadImageFromFile')
+    resize = dict(type='Resize', scale=(_SIDE, _SIDE), keep_ratio=True)
     settings.pipeline = dict(
         mmdet=[
             load,
@@ -68,11 +71,13 @@ def _build(cfg: Config, split: str) -> object:
                 with_bbox=True,
                 with_mask='segm' in _metrics(cfg),
             ),
+            resize,
             dict(type='PackDetInputs'),
         ],
         mmseg=[
             load,
             dict(type='LoadAnnotations'),
+            resize,
             dict(type='PackSegInputs'),
         ],
         mmpretrain=[load, dict(type='PackInputs')],
@@ -128,18 +133,22 @@ def make_sheet(pictures: list[np.ndarray]) -> np.ndarray:
     Returns:
         np.ndarray: RGB, white where nothing is.
     """
-    columns = min(_COLUMNS, len(pictures))
-    rows = -(-len(pictures) // columns)
     gap = 8
-    step = _CELL + gap
-    sheet = np.full((rows * step + gap, columns * step + gap, 3), 255, 'u1')
-    for index, picture in enumerate(pictures):
+    cells = []
+    for picture in pictures:
         height, width = picture.shape[:2]
         factor = _CELL / max(height, width)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        small = cv2.resize(picture, size, interpolation=how)
-        y = index // columns * step + gap
-        x = index % columns * step + gap
-        sheet[y : y + size[1], x : x + size[0]] = small
+        cells.append(cv2.resize(picture, size, interpolation=how))
+    rows = [cells[i : i + _COLUMNS] for i in range(0, len(cells), _COLUMNS)]
+    heights = [max(len(cell) for cell in row) + gap for row in rows]
+    columns = min(_COLUMNS, len(cells))
+    size = (sum(heights) + gap, columns * (_CELL + gap) + gap, 3)
+    sheet, top = np.full(size, 255, np.uint8), gap
+    for row, height in zip(rows, heights):
+        for index, cell in enumerate(row):
+            left = gap + index * (_CELL + gap)
+            sheet[top : top + len(cell), left : left + cell.shape[1]] = cell
+        top += height
     return sheet

@@ -151,9 +151,11 @@ def _cover_classes(data: DataSet, groups: dict[str, list[Sample]]) -> None:
         names[key] = {t.name for s in members for t in s.things}
     seen = {t.name for s in data.of_split('train') for t in s.things}
     in_val = [k for k, m in sorted(groups.items()) if m[0].split == 'val']
-    for key in in_val[:-1]:  # something must stay
-        if names[key] - seen:
+    left = len(in_val)
+    for key in in_val:
+        if names[key] - seen and left > 1:  # something must stay
             seen |= names[key]
+            left -= 1
             for sample in groups[key]:
                 sample.split = 'train'
 

@@ -36,7 +36,8 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         )
     names, samples = [], {}
     for name, content in contents.items():
-        names += _list_classes(folder, name, content, findings)
+        listed = _list_classes(folder, name, content, findings)
+        names += unique_names(listed, findings)
     for name, content in contents.items():
         for sample in _read_file(folder, name, content, findings):
             key = sample.path
@@ -56,14 +57,13 @@ def read(folder: Folder, findings: Findings) -> DataSet:
             findings.add(
                 'image without labels', image, 'no file lists it', 'left out'
             )
-    classes = unique_names(names, findings)
     things = [t for s in samples.values() for t in s.things if not t.crowd]
     with_shape = sum(thing.shape is not None for thing in things)
     return DataSet(
         folder.root,
         'COCO json',
         choose_task(with_shape, things, findings),
-        classes,
+        list(dict.fromkeys(names)),
         list(samples.values()),
         findings,
     )

@@ -1,0 +1,184 @@
+"""``mmvheat``: the tools as one installed command.
+
+``mmvheat train ...`` runs ``tools/train.py ...``. A wheel has the tools in
+``mmvheat/.mim``, where a checkout links to them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).parent
+TOOLS = PACKAGE / '.mim/tools'
+
+
+class Command(NamedTuple):
+    """A sub-command.
+
+    Attributes:
+        about (str): What it does.
+        source (str | Path): Its tool below ``tools/``, or the module of its
+            ``main`` function below the package.
+        examples (str): What to show after ``--help``.
+    """
+
+    about: str
+    source: str | Path
+    examples: str
+
+
+COMMANDS = {
+    'new': Command(
+        'look at your data and write a project that trains on them',
+        'new_project.py',
+        '',  # its own help has them
+    ),
+    'train': Command(
+        'train a config',
+        'train.py',
+        """\
+  mmvheat train my_config.py
+  mmvheat train my_config.py --amp --resume
+  mmvheat train my_config.py --cfg-options train_dataloader.batch_size=4""",
+    ),
+    'test': Command(
+        'test a checkpoint',
+        'test.py',
+        """\
+  mmvheat test my_config.py work_dirs/my_config/epoch_12.pth
+  mmvheat test my_config.py CHECKPOINT --tta --show-dir painted""",
+    ),
+    'infer': Command(
+        'draw the predictions of a model on images',
+        'infer.py',
+        """\
+  mmvheat infer photos/ --config my_config.py --checkpoint CHECKPOINT \\
+      --out-dir predictions""",
+    ),
+    'convert': Command(
+        'convert a checkpoint for another image size and task',
+        Path('checkpoint/command.py'),
+        """\
+  mmvheat convert --pt_pth vHeat_tiny.pth --pt_size 224 \\
+      --tg_pth vHeat_tiny_512.pth --tg_size 512
+  mmvheat convert --pt_pth vHeat_tiny.pth --inspect""",
+    ),
+    'heat': Command(
+        'show where heat flows in an image',
+        'visualization/vis_heat.py',
+        """\
+  mmvheat heat my_config.py CHECKPOINT photo.jpg""",
+    ),
+    'zoo': Command(
+        'list configs and their published figures',
+        Path('zoo.py'),
+        """\
+  mmvheat zoo --task segmentation
+  mmvheat zoo mask-rcnn --all --urls""",
+    ),
+}
+
+HELP = f"""\
+usage: mmvheat COMMAND ...
+
+{{commands}}
+  completion  print completion for bash or zsh
+
+mmvheat COMMAND --help shows its options and examples.
+
+examples:
+{COMMANDS['zoo'].examples.splitlines()[0]}
+  mmvheat new /data/shapes --model mask-rcnn_vheat-t --out my_project
+{COMMANDS['train'].examples.splitlines()[0]}
+{COMMANDS['test'].examples.splitlines()[0]}
+  eval "$(mmvheat completion bash)"       # or put it into ~/.bashrc
+
+Several GPUs: tools/dist_train.sh, or mim train mmvheat CONFIG --gpus 8 \\
+--launcher pytorch."""
+
+
+def main() -> None:
+    """Run the sub-command that the command line names."""
+    name, *arguments = sys.argv[1:] or ['--help']
+    if name in ('-h', '--help'):
+        rows = (f'  {key:<10}  {c.about}' for key, c in COMMANDS.items())
+        print(HELP.format(commands='\n'.join(rows)))
+    elif name == '--version':
+        from mmvheat.version import __version__
+
+        print(__version__)
+    elif name == 'completion':
+        from mmvheat.completion import write_completion
+
+        print(write_completion(*arguments))
+    elif name in COMMANDS:
+        run(name, arguments)
+    else:
+        known = ', '.join([*COMMANDS, 'completion'])
+        print(
+            f'mmvheat: error: {name!r} is no command, expected is one of '
+            f'{known}; see mmvheat --help.',
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """Run a sub-command as if its tool had been called.
+
+    Args:
+        name (str): A key of :data:`COMMANDS`.
+        arguments (list[str]): What follows it on the command line.
+    """
+    command, path = COMMANDS[name], source_of(name)
+    if not path.is_file():
+        print(
+            f'mmvheat: error: this installation lacks {path}, which '
+            f'`mmvheat {name}` runs; install a newer mmvheat.',
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    sys.argv = [f'mmvheat {name}', *arguments]
+    try:
+        _function_of(command)()
+    except SystemExit:
+        if command.examples and {'-h', '--help'} & set(arguments):
+            print(f'\nexamples:\n{command.examples}')
+        raise
+
+
+def source_of(name: str) -> Path:
+    """The file that a sub-command runs."""
+    source = COMMANDS[name].source
+    return PACKAGE / source if isinstance(source, Path) else TOOLS / source
+
+
+def _function_of(command: Command) -> Callable[[], None]:
+    source = command.source
+    if isinstance(source, Path):
+        # By its name, so that it is the module that others import.
+        module = '.'.join(['mmvheat', *source.with_suffix('').parts])
+
+        def call() -> None:
+            from mmvheat.engine.errors import run_main
+
+            main = importlib.import_module(module).main
+            run_main(lambda: sys.exit(main()))
+
+        return call
+    path = TOOLS / source
+
+    def call() -> None:
+        sys.path.insert(0, str(path.parent))  # as python itself does
+        runpy.run_path(str(path), run_name='__main__')
+
+    return call
+
+
+if __name__ == '__main__':
+    main()
