@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import importlib
-import runpy
+import os
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -104,6 +105,14 @@ Several GPUs: tools/dist_train.sh, or mim train mmvheat CONFIG --gpus 8 \\
 
 def main() -> None:
     """Run the sub-command that the command line names."""
+    try:
+        _main()
+    except BrokenPipeError:  # by `mmvheat zoo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _main() -> None:
     name, *arguments = sys.argv[1:] or ['--help']
     if name in ('-h', '--help'):
         rows = (f'  {key:<10}  {c.about}' for key, c in COMMANDS.items())
@@ -174,8 +183,12 @@ def _function_of(command: Command) -> Callable[[], None]:
     path = TOOLS / source
 
     def call() -> None:
-        sys.path.insert(0, str(path.parent))  # as python itself does
-        runpy.run_path(str(path), run_name='__main__')
+        # As python itself does; runpy would take the command's name away.
+        sys.path.insert(0, str(path.parent))
+        module = types.ModuleType('__main__')
+        module.__file__ = str(path)
+        sys.modules['__main__'] = module
+        exec(compile(path.read_bytes(), str(path), 'exec'), vars(module))
 
     return call
 

@@ -1,0 +1,203 @@
+"""Projects of every format train, test and paint, with a tiny backbone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+from mmengine.config import Config
+from scenes import WRITERS, make_scenes
+
+pytestmark = pytest.mark.slow
+
+TINY = """
+_base_ = './{base}'
+model = dict(
+    backbone=dict(
+        arch=dict(
+            _delete_=True, embed_dims=16, depths=(1, 1, 2, 1),
+            post_norm=False, layer_scale=None,
+        ),
+        img_size=96,
+        drop_path_rate=0.0,
+    ),
+    {parts}
+)
+default_hooks = dict(logger=dict(interval=5))
+"""
+NECK = 'neck=dict(in_channels=[16, 32, 64, 128]),'
+PARTS = dict(
+    mmdet=NECK,
+    mmseg="""
+    decode_head=dict(in_channels=[16, 32, 64, 128], channels=64),
+    auxiliary_head=dict(in_channels=64, channels=32),""",
+    mmpretrain='head=dict(in_channels=128),',
+)
+METRICS = dict(
+    mmdet='coco/bbox_mAP_50', mmseg='mIoU', mmpretrain='accuracy/top1'
+)
+
+
+def names_of(count: int) -> tuple[str, ...]:
+    return tuple(f'class {i}' for i in range(count))
+
+
+def break_files(root: Path) -> None:
+    """Damage three images and three files of labels."""
+    images = sorted(p for p in root.rglob('*') if p.suffix in ('.jpg', '.png'))
+    for path in images[:3]:
+        path.write_bytes(path.read_bytes()[:200])
+    for path in sorted(root.rglob('*.json'))[10:13]:
+        path.write_text(path.read_text()[:100])
+
+
+def multiply(root: Path, copies: int) -> None:
+    """Hard links to the images, listed again: many entries, few files."""
+    path = root / 'annotations/instances.json'
+    content = json.loads(path.read_text())
+    images, entries = content['images'], content['annotations']
+    content['images'], content['annotations'] = [], []
+    for copy in range(copies):
+        for image in images:
+            source = root / 'images' / image['file_name']
+            target = source.with_name(f'c{copy:04d}x{source.name}')
+            os.link(source, target)
+            number = copy * len(images) + image['id']
+            content['images'].append(
+                dict(image, id=number, file_name=target.name)
+            )
+        for entry in entries:
+            content['annotations'].append(
+                dict(
+                    entry,
+                    id=copy * len(entries) + entry['id'],
+                    image_id=copy * len(images) + entry['image_id'],
+                )
+            )
+    path.write_text(json.dumps(content))
+
+
+CASES = {
+    'coco, 10,000 entries': ('coco', 40, 3, lambda root: multiply(root, 250)),
+    'yolo, one class': ('yolo', 40, 1, None),
+    'voc, 12 images': ('voc', 12, 3, None),
+    'labelme, broken files': ('labelme', 40, 3, break_files),
+    'label maps, 12 images': ('label-maps', 12, 3, None),
+    'folders, 100 classes': ('folders', 300, 100, None),
+    'csv, broken files': ('csv', 40, 3, break_files),
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., str]:
+    """Run a command in the folder of the data and the project."""
+    env = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
+    env['TORCH_HOME'] = str(tmp_path / 'torch')
+
+    def run(*arguments: object, cwd: Path = tmp_path) -> str:
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_project_trains_tests_and_paints(run, tmp_path, case):
+    name, count, classes, change = CASES[case]
+    names = names_of(classes)
+    root = tmp_path / 'my data'
+    root.mkdir()
+    WRITERS[name](root, make_scenes(count, classes), names)
+    if change:
+        change(root)
+    mmvheat = ('-m', 'mmvheat.cli')
+    run(*mmvheat, 'new', root, '--out', 'project', '--weights', 'none')
+    project = tmp_path / 'project'
+    (base,) = project.glob('*_my-data.py')
+    cfg = Config.fromfile(base)
+    config = project / 'tiny.py'
+    parts = PARTS[cfg.default_scope]
+    config.write_text(TINY.format(base=base.name, parts=parts))
+
+    options = ['--cfg-options', 'optim_wrapper.optimizer.lr=5e-4']
+    options += ['param_scheduler=None', 'default_hooks.checkpoint.interval=1']
+    by_iteration = cfg.default_scope == 'mmseg'
+    if by_iteration:
+        options += ['train_cfg.max_iters=60', 'train_cfg.val_interval=60']
+        options += ['default_hooks.checkpoint.interval=60']
+        options += ['default_hooks.logger.log_metric_by_epoch=False']
+    else:
+        epochs = 3 if name == 'folders' else 6
+        options += [f'train_cfg.max_epochs={epochs}']
+        options += [f'train_cfg.val_interval={epochs}']
+    for split in ('train', 'val', 'test'):
+        loader = f'{split}_dataloader'
+        options += [f'{loader}.num_workers=0']
+        options += [f'{loader}.persistent_workers=False']
+        if name != 'folders':
+            options += [f'{loader}.dataset.indices=32']
+    run(*mmvheat, 'train', config, *options, cwd=project)
+    work_dir = project / 'work_dirs/tiny'
+    scalars = next(work_dir.glob('*/vis_data/scalars.json'))
+    records = [json.loads(line) for line in scalars.read_text().splitlines()]
+    losses = [record['loss'] for record in records if 'loss' in record]
+    third = len(losses) // 3
+    assert sum(losses[-third:]) < 0.95 * sum(losses[:third])
+
+    last = 'iter_60.pth' if by_iteration else f'epoch_{epochs}.pth'
+    run(
+        *(*mmvheat, 'test', config, work_dir / last),
+        *('--show-dir', 'painted', *options),
+        cwd=project,
+    )
+    metrics = json.loads((work_dir / 'metrics.json').read_text())['metrics']
+    print(f'{case}: {metrics[METRICS[cfg.default_scope]]:.3f}')
+    assert list((project / 'painted').rglob('*.[jp][pn]g'))
+    image = next(
+        p for p in root.rglob('*0007*') if p.suffix in ('.jpg', '.png')
+    )
+    run(
+        *(*mmvheat, 'infer', pictures[0], '--config', config),
+        *('--checkpoint', work_dir / last, '--out-dir', 'seen'),
+        cwd=project,
+    )
+    (picture,) = (project / 'seen/vis').iterdir()
+    assert cv2.imread(str(picture)).std() > 0
+
+
+@pytest.mark.parametrize('name', ['yolo', 'label-maps', 'folders'])
+def test_tools_of_upstream_run_the_config(run, tmp_path, name):
+    """Those that mmdet, mmseg and mmpretrain ship in their wheels."""
+    import importlib
+
+    root = tmp_path / 'data'
+    root.mkdir()
+    WRITERS[name](root, make_scenes(12))
+    run('-m', 'mmvheat.cli', 'new', root, '--out', 'project')
+    project = tmp_path / 'project'
+    (base,) = project.glob('*_data.py')
+    scope = Config.fromfile(base).default_scope
+    config = project / 'tiny.py'
+    config.write_text(TINY.format(base=base.name, parts=PARTS[scope]))
+    folder = Path(importlib.import_module(scope).__file__).parent
+    options = ['--cfg-options', 'train_cfg.max_epochs=1']
+    if scope == 'mmseg':
+        options = ['--cfg-options', 'train_cfg.max_iters=3']
+        options += ['default_hooks.checkpoint.interval=3']
+    options += ['param_scheduler=None']
+    run(folder / '.mim/tools/train.py', config, *options)
+    assert list((tmp_path / 'work_dirs/tiny').glob('*.pth'))
