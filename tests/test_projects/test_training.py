@@ -31,17 +31,32 @@ model = dict(
 )
 default_hooks = dict(logger=dict(interval=5))
 """
-NECK = 'neck=dict(in_channels=[16, 32, 64, 128]),'
+BOXES = """
+    neck=dict(in_channels=[16, 32, 64, 128], out_channels=32),
+    rpn_head=dict(in_channels=32, feat_channels=32),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=32),
+        bbox_head=dict(in_channels=32, fc_out_channels=128),"""
+MASKS = """
+        mask_roi_extractor=dict(out_channels=32),
+        mask_head=dict(in_channels=32, conv_out_channels=32, num_convs=2),"""
 PARTS = dict(
-    mmdet=NECK,
-    mmseg="""
+    faster=f'{BOXES}\n    ),',
+    mask=f'{BOXES}{MASKS}\n    ),',
+    upernet="""
     decode_head=dict(in_channels=[16, 32, 64, 128], channels=64),
     auxiliary_head=dict(in_channels=64, channels=32),""",
-    mmpretrain='head=dict(in_channels=128),',
+    vheat='head=dict(in_channels=128),',
 )
 METRICS = dict(
     mmdet='coco/bbox_mAP_50', mmseg='mIoU', mmpretrain='accuracy/top1'
 )
+
+
+def make_tiny(base: Path) -> str:
+    """The text of a config that inherits a project's with a small model."""
+    kind = base.name.replace('_', '-').split('-')[0]
+    return TINY.format(base=base.name, parts=PARTS[kind])
 
 
 def names_of(count: int) -> tuple[str, ...]:
@@ -130,8 +145,7 @@ def test_project_trains_tests_and_paints(run, tmp_path, case):
     (base,) = project.glob('*_my-data.py')
     cfg = Config.fromfile(base)
     config = project / 'tiny.py'
-    parts = PARTS[cfg.default_scope]
-    config.write_text(TINY.format(base=base.name, parts=parts))
+    config.write_text(make_tiny(base))
 
     options = ['--cfg-options', 'optim_wrapper.optimizer.lr=5e-4']
     options += ['param_scheduler=None', 'default_hooks.checkpoint.interval=1']
@@ -167,9 +181,7 @@ def test_project_trains_tests_and_paints(run, tmp_path, case):
     metrics = json.loads((work_dir / 'metrics.json').read_text())['metrics']
     print(f'{case}: {metrics[METRICS[cfg.default_scope]]:.3f}')
     assert list((project / 'painted').rglob('*.[jp][pn]g'))
-    image = next(
-        p for p in root.rglob('*0007*') if p.suffix in ('.jpg', '.png')
-    )
+    pictures = [*root.rglob('*0007*.jpg'), *root.rglob('*0007*.png')]
     run(
         *(*mmvheat, 'infer', pictures[0], '--config', config),
         *('--checkpoint', work_dir / last, '--out-dir', 'seen'),
@@ -192,7 +204,7 @@ def test_tools_of_upstream_run_the_config(run, tmp_path, name):
     (base,) = project.glob('*_data.py')
     scope = Config.fromfile(base).default_scope
     config = project / 'tiny.py'
-    config.write_text(TINY.format(base=base.name, parts=PARTS[scope]))
+    config.write_text(make_tiny(base))
     folder = Path(importlib.import_module(scope).__file__).parent
     options = ['--cfg-options', 'train_cfg.max_epochs=1']
     if scope == 'mmseg':
