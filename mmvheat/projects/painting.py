@@ -15,13 +15,12 @@ from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 
 from mmvheat.engine.config import load_config
 
-_CELL = 320  # pixels a side
-_SIDE = 640  # images are painted at this size, so that names can be read
-_COLUMNS = 4
+_CELL = 400  # pixels a side that images are painted at: names can be read
+_COLUMNS = 3
 
 
 def paint_samples(
-    config: Path, folder: Path, seed: int, count: int = 8
+    config: Path, folder: Path, seed: int, count: int = 6
 ) -> list[str]:
     """Paint samples of train and val as the written config reads them.
 
@@ -29,7 +28,7 @@ def paint_samples(
         config (Path): The config of the project.
         folder (Path): Where pictures go.
         seed (int): Which samples are drawn.
-        count (int): How many of each split. Defaults to 8.
+        count (int): How many of each split. Defaults to 6.
 
     Returns:
         list[str]: Names of the pictures.
@@ -62,7 +61,7 @@ def _build(cfg: Config, split: str) -> object:
     """The data set of a split, without augmentation."""
     settings = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
     load = dict(type='LoadImageFromFile')
-    resize = dict(type='Resize', scale=(_SIDE, _SIDE), keep_ratio=True)
+    resize = dict(type='Resize', scale=(_CELL, _CELL), keep_ratio=True)
     settings.pipeline = dict(
         mmdet=[
             load,

@@ -212,5 +212,9 @@ def test_sheet_shows_every_picture_whole():
     pictures = [np.full((h, w, 3), 10, 'u1') for h, w in ((90, 60), (50, 300))]
     sheet = make_sheet(pictures)
     dark = sheet[..., 0] == 10
-    assert dark[:, :330].any(0).sum() == round(320 * 60 / 90)
-    assert dark[:, 330:].any(1).sum() == round(320 * 50 / 300)
+    half = dark.shape[1] // 2
+    side = dark[:, :half].any(1).sum()
+    assert side == 400
+    assert dark[:, :half].any(0).sum() == round(side * 60 / 90)
+    assert dark[:, half:].any(0).sum() == side
+    assert dark[:, half:].any(1).sum() == round(side * 50 / 300)
