@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -152,6 +153,9 @@ def run(name: str, arguments: list[str]) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+    # Said by whatever imports mmengine.
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+    warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
     sys.argv = [f'mmvheat {name}', *arguments]
     try:
         _function_of(command)()

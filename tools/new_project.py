@@ -6,8 +6,14 @@
 Installed, it is ``mmvheat new``. See docs/own_data.md.
 """
 
-from mmvheat.engine.errors import run_main
-from mmvheat.projects.command import main
+import warnings
+
+# Said whenever mmengine, mmdet and others are imported.
+warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+
+from mmvheat.engine.errors import run_main  # noqa: E402
+from mmvheat.projects.command import main  # noqa: E402
 
 if __name__ == '__main__':
     run_main(main)

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import os.path as osp
 import sys
-import warnings
 
 from mmvheat.engine.errors import UserError
 
@@ -77,7 +76,6 @@ def _positive(text: str) -> int:
 
 def main() -> None:
     """Write or update a project."""
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     args = parse_args()
     names = {field.name for field in dataclasses.fields(Options)}
     given = {

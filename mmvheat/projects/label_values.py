@@ -254,11 +254,12 @@ class LabelMaps:
             known = dict(enumerate(listed, start))
         if known:
             if len(known) == 1 and 0 in used and 0 not in known:
+                (name,) = known.values()
                 known = {0: 'background', **known}
                 self.findings.add(
                     'one class alone',
                     places[0],
-                    f'{known} needs something to differ from',
+                    f'{name!r} needs something to differ from',
                     "0 became the class 'background'",
                 )
             return known

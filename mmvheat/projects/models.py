@@ -67,7 +67,9 @@ class Base:
         return self.short[-1]
 
 
-def choose_base(task: str, wanted: str | None, weights: str | None) -> Base:
+def choose_base(
+    task: str, wanted: str | None, weights: str | None, near: str = '.'
+) -> Base:
     """Find the config to inherit.
 
     Args:
@@ -76,6 +78,7 @@ def choose_base(task: str, wanted: str | None, weights: str | None) -> Base:
             shortest name that has it is taken.
         weights (str, optional): A checkpoint to start from; 'none' for none.
             By default one of the published name is looked for.
+        near (str): The project, where weights may lie too. Defaults to '.'.
 
     Raises:
         UserError: No such config, or one of another task.
@@ -109,7 +112,9 @@ def choose_base(task: str, wanted: str | None, weights: str | None) -> Base:
     name = f'mmvheat::{model.config}'
     cfg = Config.fromfile(str(_path_of(model)))
     url = model.weights or cfg.get('checkpoint') or ''
-    return Base(name, model, learns, cfg, find_weights(url, weights), url)
+    return Base(
+        name, model, learns, cfg, find_weights(url, weights, near), url
+    )
 
 
 def _supported() -> list[tuple[Model, str]]:
@@ -135,7 +140,7 @@ def _shorten(name: str) -> str:
     return '_'.join(words[: last + 1])
 
 
-def find_weights(url: str, wanted: str | None) -> str:
+def find_weights(url: str, wanted: str | None, near: str = '.') -> str:
     """A local file of weights, as an absolute path, or ''.
 
     Raises:
@@ -152,8 +157,9 @@ def find_weights(url: str, wanted: str | None) -> str:
         return osp.abspath(wanted)
     name = url.split('/')[-1]
     cache = Path(torch.hub.get_dir()) / 'checkpoints'
-    folders = (Path(), Path('checkpoints'), cache)
-    folders += (Path.home() / '.cache/mim',)
+    folders = [cache, Path.home() / '.cache/mim']
+    for place in (Path(near), Path()):
+        folders += [place, place / 'checkpoints']
     for folder in folders:
         if name and (folder / name).is_file():
             return osp.abspath(folder / name)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 from mmvheat.checkpoint.writer import replace_file
 from mmvheat.engine.errors import UserError
@@ -74,12 +75,13 @@ class Look:
     title: str
 
 
-def look(options: Options, known: dict[str, str]) -> Look:
+def look(options: Options, known: dict[str, str], near: str = '.') -> Look:
     """Read the data, repair what can be repaired, choose everything.
 
     Args:
         options (Options): What the user asked for.
         known (dict[str, str]): The splits of an earlier version, by image.
+        near (str): The project, where weights may lie. Defaults to '.'.
     """
     data, sentence = read_data(options.data, options.format)
     print(f'{options.data}: {sentence}')
@@ -88,7 +90,7 @@ def look(options: Options, known: dict[str, str]) -> Look:
     for sample in data.samples:
         check_size(sample, listed[id(sample)], data.findings)
     clean(data)
-    base = choose_base(data.task, options.model, options.weights)
+    base = choose_base(data.task, options.model, options.weights, near)
     if base.task == 'instances' and data.task == 'detection':
         keep_outlines(data)
     data.task = base.task
@@ -244,7 +246,7 @@ def update(options: Options, out: str, generated: dict[str, str]) -> bool:
         bool: Whether every change went in without a conflict.
     """
     target = Path(osp.abspath(out))
-    found = look(options, _read_splits(target))
+    found = look(options, _read_splits(target), str(target))
     clean_merge = True
     with _folder_beside(target) as folder:
         texts = _write(found, options, folder, target)
@@ -348,14 +350,9 @@ def _tell(found: Look, target: Path, texts: dict[str, str]) -> None:
     if not found.base.weights and found.base.url:
         print(
             'note: no weights were found, so that training starts from '
-            f'scratch. Download {found.base.url} into checkpoints/ and run '
-            'this again with --update: that is far better.'
+            f'scratch. Download {found.base.url} into {target}/checkpoints '
+            'and run this again with --update: that is far better.'
         )
     config = next(iter(texts))
     print(f'\nThe project is {target} (report/report.md, README.md). Next:')
-    print(f'  cd {_quote(target)}\n  mmvheat train {_quote(config)}')
-
-
-def _quote(path: object) -> str:
-    text = str(path)
-    return f'"{text}"' if re.search(r'[^\w@%+=:,./-]', text) else text
+    print(f'  cd {quote(str(target))}\n  mmvheat train {quote(config)}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from .fitting import Fit
 from .models import Base
@@ -41,7 +42,7 @@ mmvheat new --update --out .
 to edit. The data are described in [report/report.md](report/report.md).
 
 ```bash
-cd {target}
+cd {quote(str(target))}
 mmvheat train {config}
 mmvheat test {config} {last} --show-dir painted
 mmvheat infer IMAGE_OR_FOLDER --config {config} \\

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from scenes import NAMES
+from scenes import NAMES, WRITERS, make_scenes, save
 
 from mmvheat.engine.config import load_config
 from mmvheat.engine.errors import UserError
@@ -169,3 +169,47 @@ def test_backbone_of_the_config_builds(write, look, tmp_path):
     backbone = MODELS.build(dict(cfg.model.backbone))
     assert type(backbone).__name__ == 'vHeat'
     assert cfg.metainfo.classes == NAMES
+
+
+@pytest.mark.parametrize('name', ['yolo', 'folders', 'label-maps'])
+def test_three_splits_have_three_loaders(look, tmp_path, name):
+    scenes = make_scenes(12)
+    for index, split in enumerate(('train', 'val', 'test')):
+        part = scenes[index * 4 : index * 4 + 4]
+        root = tmp_path / 'data' / split
+        root.mkdir(parents=True)
+        if name == 'label-maps':
+            for number, scene in enumerate(part):
+                save(scene.picture, root / f'images/{number}.jpg')
+                save(scene.label_map, root / f'masks/{number}_mask.png')
+        else:
+            WRITERS[name](root, part)
+    found = look(tmp_path / 'data')
+    cfg = load_config(str(write_text(found, tmp_path)))
+    for split in ('train', 'val', 'test'):
+        assert found.data.of_split(split)
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert Path(dataset.ann_file).stem == split
+        assert Path(dataset.ann_file).parent == tmp_path / 'labels'
+    if name == 'yolo':
+        assert Path(cfg.test_evaluator.ann_file).stem == 'test'
+
+
+def test_weights_of_other_classes_fill_all_but_the_head(
+    write, look, tmp_path, official_run
+):
+    """Those of the official code, for ten classes of images of 64 pixels."""
+    from mmengine.runner import load_checkpoint
+
+    config = write_text(look(write('folders')), tmp_path)
+    cfg = load_config(str(config))
+    init_default_scope(cfg.default_scope)
+    cfg.model.backbone.arch = official_run.expected['arch']
+    cfg.model.backbone.img_size = 96
+    cfg.model.head.in_channels = 64
+    model = MODELS.build(cfg.model)
+    head = model.head.fc.weight.clone()
+    load_checkpoint(model, str(official_run.path), strict=False)
+    assert model.head.fc.weight.equal(head)
+    name = 'layers.0.0.op.linear.weight'
+    assert model.backbone.state_dict()[name].equal(official_run.weights[name])

@@ -34,8 +34,7 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         folders[label.lower()][label, where] += 1
         samples.append(sample)
     names = _merge_cases(folders, samples, findings)
-    for inside in {osp.dirname(f) for f in folder.files}:
-        _find_empty(folder, inside, findings)
+    _find_empty(folder, findings)
     return DataSet(
         folder.root,
         'folders of images',
@@ -79,12 +78,15 @@ def _merge_cases(
     return sorted(chosen.values())
 
 
-def _find_empty(folder: Folder, inside: str, findings: Findings) -> None:
-    files = [f for f in folder.files if osp.dirname(f) == inside]
-    if inside and not any(f in folder.images for f in files):
-        findings.add(
-            'folder without images',
-            inside,
-            f'{len(files)} files, none of them an image',
-            'left out',
-        )
+def _find_empty(folder: Folder, findings: Findings) -> None:
+    """Find folders that hold files, but no image."""
+    files = Counter(map(osp.dirname, folder.files))
+    images = Counter(map(osp.dirname, folder.images))
+    for inside, count in sorted(files.items()):
+        if inside and not images[inside]:
+            findings.add(
+                'folder without images',
+                inside,
+                f'{count} files, none of them an image',
+                'left out',
+            )
