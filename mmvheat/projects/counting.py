@@ -74,7 +74,10 @@ def summarize(data: DataSet) -> dict[str, str]:
     found = imbalance(count_classes(data, 'train'))
     if found:
         ratio, most, least = found
-        rows['imbalance'] = f'{ratio:.1f} {most} for one {least}'
+        unit = unit_of(data)
+        rows['imbalance'] = (
+            f'{most!r} has {ratio:.1f} times the {unit} of {least!r}'
+        )
     return rows
 
 

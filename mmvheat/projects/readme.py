@@ -22,7 +22,17 @@ def write_readme(
         last = f'{run}/iter_{fit.epochs * steps}.pth'
     weights = ''
     if not base.weights and base.url:
-        file = base.url.split('/')[-1]
+        get = (
+            f'curl -L --create-dirs -o checkpoints/{base.url.split("/")[-1]} '
+            f'\\\n    {base.url}'
+        )
+        if base.model.weights:
+            get = (
+                'mkdir -p checkpoints\n'
+                f'mim download mmvheat --config {base.model.name} --dest '
+                f'checkpoints\n# or: {get}'
+            )
+            get = get.replace(' \\\n    ', ' ')
         weights = f"""
 ## Weights
 
@@ -30,8 +40,7 @@ None were found, so that training starts from scratch. From these it gets far
 further:
 
 ```bash
-curl -L --create-dirs -o checkpoints/{file} \\
-    {base.url}
+{get}
 mmvheat new --update --out .
 ```
 """

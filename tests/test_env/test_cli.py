@@ -156,17 +156,13 @@ def test_command_of_a_wheel(wheel, tmp_path):
     wheel.extractall(tmp_path)
     (entry_points,) = tmp_path.glob('*.dist-info/entry_points.txt')
     assert 'mmvheat = mmvheat.cli:main' in entry_points.read_text()
-    env = {**os.environ, 'PYTHONPATH': str(tmp_path)}
-    for arguments, expected in (
-        (['zoo', 'upernet_vheat-t'], 'mIoU 47.0'),
-        (['new', '/nowhere'], 'error: /nowhere does not exist'),
-    ):
-        done = subprocess.run(
-            [sys.executable, '-c', 'from mmvheat.cli import main; main()']
-            + arguments,
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-        )
-        assert expected in done.stdout + done.stderr
+    done = subprocess.run(
+        [sys.executable, '-c', 'from mmvheat.cli import main; main()']
+        + ['zoo', 'upernet_vheat-t'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert 'mIoU 47.0' in done.stdout + done.stderr
+    assert (tmp_path / 'mmvheat/.mim/tools/new_project.py').is_file()

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from mmvheat.projects.project import Options, create
+
 pytestmark = pytest.mark.slow
 
 # openmim and what it imports that the environment lacks. Its own dependencies
@@ -107,3 +109,21 @@ def test_train_and_test_run_the_tools_of_the_package(mim, tmp_path):
     mim('test', 'mmvheat', f'{CLASSIFIER}.py', *options)
     log = max(tmp_path.glob('work_dir/*/*.log')).read_text()
     assert 'accuracy/top1' in log
+
+
+def test_train_runs_the_config_of_a_project(mim, tmp_path):
+    generator = np.random.default_rng(0)
+    for name in ('cat', 'dog'):
+        (tmp_path / 'data' / name).mkdir(parents=True)
+        for index in range(4):
+            picture = generator.integers(0, 256, (64, 64, 3), np.uint8)
+            path = tmp_path / 'data' / name / f'{index}.png'
+            cv2.imwrite(str(path), picture)
+    options = Options(str(tmp_path / 'data'), weights='none')
+    create(options, str(tmp_path / 'project'))
+    config = tmp_path / 'project/vheat-t_data.py'
+    mim(
+        *('train', 'mmvheat', config, '--work-dir', tmp_path / 'work_dir'),
+        *('--cfg-options', 'train_cfg.max_epochs=1', 'param_scheduler=None'),
+    )
+    assert (tmp_path / 'work_dir/epoch_1.pth').exists()

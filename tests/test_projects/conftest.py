@@ -48,8 +48,14 @@ def read() -> Callable:
 
 
 @pytest.fixture
-def create(tmp_path: Path) -> Callable[..., Path]:
-    """Write the project of a folder."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pictures, which take most of the time."""
+    monkeypatch.setattr(project, 'paint_samples', lambda *_: [])
+
+
+@pytest.fixture
+def create(tmp_path: Path, quick: None) -> Callable[..., Path]:
+    """Write the project of a folder, without pictures."""
 
     def create(root: Path, **kwargs) -> Path:
         options = project.Options(str(root), **kwargs)

@@ -32,12 +32,6 @@ def new(monkeypatch, capsys, tmp_path):
     return new
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Leave out the pictures, which other tests look at."""
-    monkeypatch.setattr(project, 'paint_samples', lambda *_: [])
-
-
 def config_of(folder: Path) -> Path:
     (config,) = folder.glob('*vheat-t_*.py')
     return config
@@ -67,6 +61,15 @@ def test_report_says_what_was_found(write, new, tmp_path):
         'same image twice',
     }
     assert rows[0]['file'] == 'images/0003.jpg'
+
+
+@pytest.mark.parametrize('name', ['label-maps', 'folders'])
+def test_samples_of_the_other_tasks_are_painted(write, new, tmp_path, name):
+    new(write(name), '--out', 'mine')
+    sheet = cv2.imread(str(tmp_path / 'mine/report/samples_val.jpg'))
+    assert sheet.shape[1] > 3 * 400  # three columns
+    # What the report shows is coloured, unlike the grey noise below.
+    assert (sheet.max(-1) - sheet.min(-1)).max() > 100
 
 
 def test_existing_target_and_target_in_the_data(write, new, quick, tmp_path):
