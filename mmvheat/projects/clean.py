@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os.path as osp
 
-from .records import DataSet, Findings, Sample, Thing
+from .records import DataSet, Findings, Sample, Shape, Thing
 
 
 def clean(data: DataSet) -> None:
@@ -105,7 +105,10 @@ def _clean_thing(thing: Thing, sample: Sample, findings: Findings) -> bool:
             f'{size} for an image of {list(sample.size[::-1])} (H, W)',
         )
     if thing.shape and not thing.box:
-        thing.box = _box_of(thing.shape)
+        try:
+            thing.box = _box_of(thing.shape)
+        except (TypeError, ValueError, KeyError) as error:
+            return leave_out('broken mask', f'{thing.name!r}: {error}')
     box = thing.box
     if not box or len(box) != 4 or not all(_is_number(v) for v in box):
         return leave_out('object without box', f'{thing.name!r} has {box}')
@@ -135,12 +138,19 @@ def _clean_thing(thing: Thing, sample: Sample, findings: Findings) -> bool:
     )
     thing.area = thing.box[2] * thing.box[3]
     if thing.shape:
-        from pycocotools import mask as coco
-
-        thing.area = float(coco.area(as_code(thing.shape, sample.size)))
+        try:
+            thing.area = _count_pixels(thing.shape, sample.size)
+        except (TypeError, ValueError, KeyError) as error:
+            return leave_out('broken mask', f'{thing.name!r}: {error}')
         if not thing.area:
             return leave_out('object without area', 'its mask has no pixel')
     return True
+
+
+def _count_pixels(shape: Shape, size: tuple[int, int]) -> float:
+    from pycocotools import mask as coco
+
+    return float(coco.area(as_code(shape, size)))
 
 
 def _is_number(value: object) -> bool:

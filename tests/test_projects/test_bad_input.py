@@ -206,6 +206,26 @@ def test_mask_of_another_size(coco, look):
     assert '[10, 10] for an image of [64, 96]' in wrong.what
 
 
+def test_masks_that_are_no_masks(coco, look):
+    root, path = coco
+
+    def change(content: dict) -> None:
+        first, second, third = content['annotations'][:3]
+        first['segmentation'] = dict(size=[64, 96], counts=[0, 'x'])
+        second['segmentation'] = dict(size=[64, 96])
+        third['segmentation'] = third['segmentation'][0]  # a flat list
+        del first['bbox']
+
+    edit(path, change)
+    found = look(root)
+    assert found.data.findings.count() == {'broken mask': 2}
+    assert len(things(found, 0)) == 0
+    assert len(things(found, 1)) == 2
+    edit(path, lambda content: content['images'].append('nonsense'))
+    with pytest.raises(UserError, match="'images' holds something that is no"):
+        look(root)
+
+
 def test_label_maps_of_another_size(write, look):
     root = write('label-maps')
     paths = sorted((root / 'annotations').rglob('*.png'))

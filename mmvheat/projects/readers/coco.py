@@ -122,8 +122,11 @@ def _load(folder: Folder, name: str, findings: Findings) -> dict | None:
         with open(folder.full(name), encoding='utf-8-sig') as file:
             content = json.load(file)
         for key in ('images', 'annotations', 'categories'):
-            if not isinstance(content.get(key), list):
+            items = content.get(key)
+            if not isinstance(items, list):
                 reason = f'it has no list {key!r}'
+            elif not all(isinstance(item, dict) for item in items):
+                reason = f'{key!r} holds something that is no object'
         if not reason:
             return content
         place = Place(name)
@@ -224,6 +227,8 @@ def _read_thing(
     entry: dict[str, Any], label: str, lines: JsonLines, index: int
 ) -> Thing:
     shape = entry.get('segmentation') or None
+    if isinstance(shape, list) and not isinstance(shape[0], list):
+        shape = [shape]  # one polygon, without the list around it
     box = entry.get('bbox') or None
     return Thing(
         label,

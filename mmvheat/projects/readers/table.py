@@ -87,7 +87,10 @@ def _is_ours(folder: Folder, name: str) -> bool:
     with open(
         folder.full(name), encoding='utf-8-sig', errors='replace', newline=''
     ) as file:
-        row = next(csv.reader(file, delimiter=_delimiter(name)), [])
+        try:
+            row = next(csv.reader(file, delimiter=_delimiter(name)), [])
+        except csv.Error:  # a binary file
+            return False
     found = _find_columns(row)
     # Without a header, the first column is an image.
     bare = len(row) > 1 and row[0].lower().strip().endswith(IMAGES)
