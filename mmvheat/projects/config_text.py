@@ -23,7 +23,7 @@ _LEAST_LR = dict(  # below, AdamW hardly moves a new head
 
 
 def write_config(
-    data: DataSet, base: Base, fit: Fit, title: str, gpus: int
+    data: DataSet, base: Base, fit: Fit, title: str
 ) -> dict[str, str]:
     """Write the config.
 
@@ -32,7 +32,6 @@ def write_config(
         base (Base): The config to inherit.
         fit (Fit): Sizes, batch and schedule.
         title (str): Name of the data.
-        gpus (int): GPUs that train together.
 
     Returns:
         dict[str, str]: Texts by file name: the config, and ``classes.py``
@@ -42,7 +41,7 @@ def write_config(
         UserError: It does not fit 60 lines.
     """
     for most in (_MOST_CLASS_LINES, 0):
-        texts = _compose(data, base, fit, title, gpus, most)
+        texts = _compose(data, base, fit, title, most)
         text = texts[f'{base.short}_{title}.py']
         if text.count('\n') <= MOST_LINES:
             return texts
@@ -53,7 +52,7 @@ def write_config(
 
 
 def _compose(
-    data: DataSet, base: Base, fit: Fit, title: str, gpus: int, most: int
+    data: DataSet, base: Base, fit: Fit, title: str, most: int
 ) -> dict[str, str]:
     """The texts, with classes of more than ``most`` lines in their own."""
     palette = [tuple(colour) for colour in data.palette]
@@ -71,7 +70,7 @@ def _compose(
         [*_head(data, base, title), *bases],
         [_title('data'), *_data(data, base, fit, class_lines)],
         [_title('model'), *_model(data, base, fit)],
-        [_title('schedule'), *_schedule(data, base, fit, gpus)],
+        [_title('schedule'), *_schedule(data, base, fit)],
     ]
     text = '\n\n'.join('\n'.join(part) for part in parts) + '\n'
     return {f'{base.short}_{title}.py': text, **files}
@@ -247,18 +246,15 @@ def _model(data: DataSet, base: Base, fit: Fit) -> list[str]:
     return [*lines, *assign('model', changes)]
 
 
-def _schedule(data: DataSet, base: Base, fit: Fit, gpus: int) -> list[str]:
-    images = fit.batch * gpus
+def _schedule(data: DataSet, base: Base, fit: Fit) -> list[str]:
     recipe = base.cfg.auto_scale_lr.base_batch_size
-    lines, wrapper = _optimizer(data.task, base, images, recipe)
+    lines, wrapper = _optimizer(data.task, base, fit.images, recipe)
     lines += assign('optim_wrapper', wrapper)
-    lines += assign('auto_scale_lr', dict(base_batch_size=images))
+    lines += assign('auto_scale_lr', dict(base_batch_size=fit.images))
     lines += comment(fit.reasons['epochs'])
-    steps = -(-len(data.of_split('train')) // images)
-    unit = 1
+    steps, total = fit.steps(data), fit.epochs
     if data.task == 'segmentation':
-        unit = steps  # the loop counts iterations
-    total = fit.epochs * unit
+        total *= steps  # the loop counts iterations
     every = max(1, total // 10)
     warm_up = min(1000, fit.epochs * steps // 10)
     length = dict(max_epochs=total, val_interval=every)

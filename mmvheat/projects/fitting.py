@@ -40,22 +40,36 @@ class Fit:
             are resized to; for classification the crop, twice.
         batch (int): Images a step.
         epochs (int): Times that every image is seen.
+        gpus (int): GPUs that train together.
         reasons (dict[str, str]): A sentence for 'scale', 'batch', 'epochs'.
     """
 
     scale: tuple[int, int]
     batch: int
     epochs: int
+    gpus: int
     reasons: dict[str, str]
 
+    @property
+    def images(self) -> int:
+        """Images of a step, on all GPUs together."""
+        return self.batch * self.gpus
 
-def fit(data: DataSet, base_scale: tuple[int, int], size: str) -> Fit:
+    def steps(self, data: DataSet) -> int:
+        """Steps of an epoch."""
+        return -(-len(data.of_split('train')) // self.images)
+
+
+def fit(
+    data: DataSet, base_scale: tuple[int, int], size: str, gpus: int = 1
+) -> Fit:
     """Choose them.
 
     Args:
         data (DataSet): The data set.
         base_scale (tuple[int, int]): Long and short side of the recipe.
         size (str): 't', 's' or 'b', the size of the backbone.
+        gpus (int): GPUs that will train together. Defaults to 1.
 
     Returns:
         Fit: The choices.
@@ -69,7 +83,7 @@ def fit(data: DataSet, base_scale: tuple[int, int], size: str) -> Fit:
     reasons['epochs'] = (
         f'{len(train)} images, {epochs} times each ({seen} in all is the aim).'
     )
-    return Fit(scale, batch, epochs, reasons)
+    return Fit(scale, batch, epochs, gpus, reasons)
 
 
 def _fit_scale(

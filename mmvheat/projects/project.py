@@ -97,7 +97,7 @@ def look(options: Options, known: dict[str, str], near: str = '.') -> Look:
     how, drawn = split(data, options.seed, known)
     _check_labels(data)
     data.palette = data.palette or choose_palette(data.classes)
-    chosen = fit(data, recipe_scale(base), base.size)
+    chosen = fit(data, recipe_scale(base), base.size, options.gpus)
     if options.batch:
         chosen.batch = options.batch
         chosen.reasons['batch'] = 'As asked for by --batch.'
@@ -168,9 +168,7 @@ def _write(
     found: Look, options: Options, folder: Path, target: Path
 ) -> dict[str, str]:
     """Fill a folder; return the texts that a user may edit."""
-    texts = write_config(
-        found.data, found.base, found.fit, found.title, options.gpus
-    )
+    texts = write_config(found.data, found.base, found.fit, found.title)
     config = next(iter(texts))
     texts['README.md'] = write_readme(
         found.data, found.base, found.fit, found.title, config, target

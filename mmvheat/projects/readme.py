@@ -18,8 +18,7 @@ def write_readme(
     last = f'{run}/epoch_{fit.epochs}.pth'
     if data.task == 'segmentation':
         # The loop counts iterations.
-        steps = -(-len(data.of_split('train')) // fit.batch)
-        last = f'{run}/iter_{fit.epochs * steps}.pth'
+        last = f'{run}/iter_{fit.epochs * fit.steps(data)}.pth'
     weights = ''
     if not base.weights and base.url:
         get = (

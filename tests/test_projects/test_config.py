@@ -32,7 +32,7 @@ def names_of(count: int) -> tuple[str, ...]:
 
 def write_text(look: project.Look, folder: Path) -> Path:
     """Write the config alone."""
-    texts = write_config(look.data, look.base, look.fit, look.title, 1)
+    texts = write_config(look.data, look.base, look.fit, look.title)
     for name, text in texts.items():
         (folder / name).write_text(text)
     return folder / next(iter(texts))
@@ -115,7 +115,8 @@ def test_the_rate_is_scaled_and_the_scale_of_large_images_kept(write, look):
     found.fit.scale = fit(found.data, (1333, 800), 't').scale
     assert found.fit.scale == (1333, 800)
     for gpus, lr in ((1, 1e-4), (2, 2e-4)):
-        texts = write_config(found.data, found.base, found.fit, 'x', gpus)
+        found.fit.gpus = gpus
+        texts = write_config(found.data, found.base, found.fit, 'x')
         text = next(iter(texts.values()))
         (rate,) = re.findall(r'lr=([^)]*)\)', text)
         assert eval(rate) == pytest.approx(lr)
