@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os.path as osp
 
+from mmvheat.engine.errors import UserError
+
 from .records import DataSet, Findings, Sample, Shape, Thing
 
 
@@ -38,7 +40,16 @@ def clean(data: DataSet) -> None:
 
 
 def keep_outlines(data: DataSet) -> None:
-    """Leave out objects that a model of masks cannot learn."""
+    """Leave out objects that a model of masks cannot learn.
+
+    Raises:
+        UserError: That would be all of them.
+    """
+    if not any(t.shape for s in data.samples for t in s.things):
+        raise UserError(
+            f'The objects of {data.root} have boxes alone, no outlines; '
+            'leave --model out, or take faster-rcnn.'
+        )
     for sample in data.samples:
         for thing in sample.things:
             if thing.shape is None and not thing.crowd:

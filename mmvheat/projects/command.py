@@ -89,6 +89,8 @@ def main() -> None:
                 f'{args.data} does not exist; give the folder of your data.'
             )
         given['data'] = osp.abspath(args.data)
+    if args.weights and args.weights != 'none':
+        given['weights'] = osp.abspath(args.weights)
     if not args.update:
         out = args.out or f'{title_of(args.data)}_project'
         create(Options(**given), out)

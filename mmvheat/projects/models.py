@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os.path as osp
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +58,7 @@ class Base:
     @property
     def short(self) -> str:
         """Algorithm and backbone, ``mask-rcnn_vheat-t``."""
-        words = self.model.name.split('_')
-        last = next(i for i, w in enumerate(words) if _is_backbone(w))
-        return '_'.join(words[: last + 1])
+        return _shorten(self.model.name)
 
     @property
     def size(self) -> str:
@@ -130,14 +129,9 @@ def _path_of(model: Model) -> Path:
     return Path(__file__).parents[1] / '.mim/configs' / model.config
 
 
-def _is_backbone(word: str) -> bool:
-    return word.startswith(('vheat-', 'swin-'))
-
-
 def _shorten(name: str) -> str:
-    words = name.split('_')
-    last = next(i for i, w in enumerate(words) if _is_backbone(w))
-    return '_'.join(words[: last + 1])
+    """A config's name as far as that of the backbone."""
+    return re.match(r'.*?(vheat|swin)-\w', name)[0]
 
 
 def find_weights(url: str, wanted: str | None, near: str = '.') -> str:

@@ -85,12 +85,12 @@ def look(options: Options, known: dict[str, str], near: str = '.') -> Look:
     """
     data, sentence = read_data(options.data, options.format)
     print(f'{options.data}: {sentence}')
+    base = choose_base(data.task, options.model, options.weights, near)
     listed = {id(sample): sample.size for sample in data.samples}
     check_images(data)
     for sample in data.samples:
         check_size(sample, listed[id(sample)], data.findings)
     clean(data)
-    base = choose_base(data.task, options.model, options.weights, near)
     if base.task == 'instances' and data.task == 'detection':
         keep_outlines(data)
     data.task = base.task

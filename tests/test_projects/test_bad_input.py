@@ -496,6 +496,19 @@ def test_sizes_and_orientation(coco, look):
     assert sample.size == (width, height)
 
 
+def test_masks_asked_of_boxes(write, look):
+    root = write('yolo')
+    with pytest.raises(UserError, match='boxes alone'):
+        look(root, model='mask-rcnn')
+    path = root / 'labels/0003.txt'
+    path.write_text(f'{path.read_text()}\n0 .1 .1 .2 .1 .2 .2')
+    assert look(root).data.task == 'detection'
+    found = look(root, model='mask-rcnn')
+    assert found.data.findings.count()['object without outline'] == 24
+    ((thing,),) = [s.things for s in found.data.samples if s.things]
+    assert thing.box == pytest.approx((9.6, 6.4, 9.6, 6.4))
+
+
 def test_one_class_alone(write, look):
     root = write('folders')
     shutil.rmtree(root / 'one')
