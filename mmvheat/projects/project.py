@@ -52,6 +52,7 @@ class Options:
         batch (int, optional): Images a GPU and step.
         gpus (int): GPUs that train together.
         seed (int): Seed of the split and of the samples shown.
+        title (str): Name of the data, which stays when they move.
     """
 
     data: str
@@ -61,6 +62,10 @@ class Options:
     batch: int | None = None
     gpus: int = 1
     seed: int = 0
+    title: str = ''
+
+    def __post_init__(self) -> None:
+        self.title = self.title or title_of(self.data)
 
 
 @dataclass
@@ -101,8 +106,8 @@ def look(options: Options, known: dict[str, str], near: str = '.') -> Look:
     if options.batch:
         chosen.batch = options.batch
         chosen.reasons['batch'] = 'As asked for by --batch.'
-    title = title_of(options.data)
-    return Look(data, base, chosen, [f'{sentence}.', how], drawn, title)
+    sentences = [f'{sentence}.', how]
+    return Look(data, base, chosen, sentences, drawn, options.title)
 
 
 def title_of(path: str) -> str:

@@ -150,6 +150,16 @@ def test_an_edited_split_is_taken(write, new, quick, tmp_path):
     assert len(content['images']) == 5
 
 
+def test_data_that_moved(write, new, quick, tmp_path):
+    root = write('coco')
+    new(root, '--out', 'mine')
+    config = config_of(tmp_path / 'mine')
+    root.rename(tmp_path / 'elsewhere')
+    new(tmp_path / 'elsewhere', '--update', '--out', 'mine')
+    assert config_of(tmp_path / 'mine') == config
+    assert Config.fromfile(config).data_root == f'{tmp_path}/elsewhere/'
+
+
 def test_update_of_what_is_no_project(new, tmp_path):
     with pytest.raises(UserError, match='holds no project to update'):
         new('--update', '--out', tmp_path)
