@@ -12,6 +12,7 @@ from mmvheat.engine.errors import UserError
 from .records import DataSet, Sample
 
 _VAL = 5  # one image in five
+_LEAST_GROUPS = 5
 _FRAME = re.compile(r'^(.*?)\d+$')
 _VIDEO = re.compile(r'frame|video|clip|seq|scene|vid', re.I)
 
@@ -108,12 +109,9 @@ def _share_out(data: DataSet, seed: int, known: dict[str, str]) -> str:
         by_label[members[0].label].append(members)
     for label in sorted(by_label):
         _share_class(by_label[label], randomly)
-    if not any(sample.split == 'val' for sample in open_ones):
-        members = max(groups.values(), key=len, default=[])
-        smallest = min(groups.values(), key=len)
-        if smallest is not members or len(groups) == 1:
-            for sample in smallest:
-                sample.split = 'val'
+    if len(groups) > 1 and not any(s.split == 'val' for s in open_ones):
+        for sample in min(groups.values(), key=len):
+            sample.split = 'val'
     _cover_classes(data, groups)
     text = f'One image in {_VAL} is val, drawn with the seed {seed}'
     if how == 'groups':
@@ -170,13 +168,20 @@ def _group(samples: list[Sample]) -> tuple[dict[str, list[Sample]], str]:
     how = ''
     has_labels = any(sample.label for sample in samples)
     videos = any(_VIDEO.search(osp.basename(key)) for key in groups)
-    if is_video and len(groups) >= 5 and (videos or not has_labels):
+    if (
+        is_video
+        and len(groups) >= _LEAST_GROUPS
+        and (videos or not has_labels)
+    ):
         how = 'groups'
     elif is_video and len(groups) == 1 and videos and not has_labels:
         how = 'in order'
-    if how != 'groups':
-        groups = {sample.path: [sample] for sample in samples}
-    return _join_copies(groups), how
+    if how == 'groups':
+        joined = _join_copies(groups)
+        if len(joined) >= _LEAST_GROUPS:
+            return joined, how
+        how = ''  # the sequences share images
+    return _join_copies({sample.path: [sample] for sample in samples}), how
 
 
 def _join_copies(groups: dict[str, list[Sample]]) -> dict[str, list[Sample]]:

@@ -119,6 +119,20 @@ def test_copies_are_never_in_both():
     assert data.findings.count() == {'same image twice': 20}
 
 
+def test_sequences_that_share_all_their_images():
+    data = data_of([f'clip{c}_{i}.jpg' for c in range(6) for i in range(10)])
+    for sample in data.samples:
+        sample.digest = sample.path.split('_')[1]
+    split(data, 0, {})
+    assert len(data.of_split('train')) == 48
+    assert len(data.of_split('val')) == 12
+    data = data_of(['a.jpg', 'b.jpg'])
+    for sample in data.samples:
+        sample.digest = 'same'
+    with pytest.raises(UserError, match='No image is left for val'):
+        split(data, 0, {})
+
+
 def test_leak_between_the_splits_of_the_user(write, look):
     root = write('label-maps')
     for kind, suffix in (('images', 'jpg'), ('annotations', 'png')):
