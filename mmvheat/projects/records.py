@@ -170,3 +170,36 @@ def unique_names(names: list[tuple[str, Place]], findings: Findings) -> list:
             )
         seen.setdefault(name, place)
     return list(seen)
+
+
+def is_usable(
+    image: str | None,
+    asked: str,
+    place: Place,
+    samples: dict[str, Sample],
+    findings: Findings,
+) -> bool:
+    """Whether a label file has an image, and no other file has that image.
+
+    Args:
+        image (str, optional): The image found.
+        asked (str): What the file calls it.
+        place (Place): The file.
+        samples (dict[str, Sample]): Those read before, by image.
+        findings (Findings): Gets one if it is not.
+    """
+    if image is None:
+        findings.add(
+            'labels without image',
+            place,
+            f'{asked!r} is not in the folder, or more than once',
+            'left out',
+        )
+    elif image in samples:
+        findings.add(
+            'image listed twice',
+            place,
+            f'{samples[image].place} is about {image} as well',
+            'the labels of the first count',
+        )
+    return image is not None and image not in samples

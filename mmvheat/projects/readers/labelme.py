@@ -11,7 +11,7 @@ import os.path as osp
 import numpy as np
 
 from ..folder import Folder
-from ..records import DataSet, Findings, Place, Sample, Thing
+from ..records import DataSet, Findings, Place, Sample, Thing, is_usable
 from .coco import choose_task
 from .json_lines import JsonLines
 
@@ -41,21 +41,7 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         stem = osp.splitext(osp.basename(name))[0]
         image = folder.image_for(asked, name) if asked else None
         image = image or folder.image_for(stem, name)
-        if image is None:
-            findings.add(
-                'labels without image',
-                Place(name),
-                f'{asked or stem!r} is not in the folder, or more than once',
-                'left out',
-            )
-            continue
-        if image in samples:
-            findings.add(
-                'image listed twice',
-                Place(name),
-                f'{samples[image].place} is about {image} as well',
-                'the labels of the first count',
-            )
+        if not is_usable(image, asked or stem, Place(name), samples, findings):
             continue
         sample = Sample(image, Place(name), folder.split_for(image, name))
         sample.size = (content.get('imageWidth'), content.get('imageHeight'))

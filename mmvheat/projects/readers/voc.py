@@ -6,7 +6,7 @@ import os.path as osp
 from xml.parsers import expat
 
 from ..folder import Folder
-from ..records import DataSet, Findings, Place, Sample, Thing
+from ..records import DataSet, Findings, Place, Sample, Thing, is_usable
 
 
 def find(folder: Folder) -> str:
@@ -30,22 +30,8 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         if tree is None or tree.name != 'annotation':
             continue
         image = _find_image(folder, name, tree)
-        if image is None:
-            findings.add(
-                'labels without image',
-                Place(name),
-                f'{tree.text("filename") or osp.basename(name)!r} is not in '
-                'the folder, or more than once',
-                'left out',
-            )
-            continue
-        if image in samples:
-            findings.add(
-                'image listed twice',
-                Place(name),
-                f'{samples[image].place} is about {image} as well',
-                'the labels of the first count',
-            )
+        asked = tree.text('filename') or osp.basename(name)
+        if not is_usable(image, asked, Place(name), samples, findings):
             continue
         sample = Sample(image, Place(name), folder.split_for(image, name))
         sample.things = _read_things(name, tree, findings)
