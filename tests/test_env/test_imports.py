@@ -14,7 +14,7 @@ MAY_IMPORT = {
     'checkpoint': {'ops', 'models'},
     'engine': {'ops', 'models', 'checkpoint', 'compat'},
     'datasets': set(),
-    'visualization': set(),
+    'visualization': {'ops', 'models', 'checkpoint'},
     'projects': {'engine', 'checkpoint', 'version', 'zoo'},
 }
 LIBRARIES = {'ops': {'torch'}, 'fast': {'torch', 'triton'}, 'nn': {'torch'}}

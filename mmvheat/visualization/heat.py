@@ -1,0 +1,255 @@
+"""What the heat conduction operators of a vHeat do, as arrays.
+
+All that is taken from a model comes through :func:`collect_k`. Heat is
+counted in shares of the source: it sums up to 1 over the plate. A *plate* has
+H x W cells, those of the features of a stage; frequencies are in radians per
+cell, up to pi along each axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from mmvheat.models import vHeat
+from mmvheat.ops import (
+    conduct_heat,
+    heat_decay,
+    resize_freq_embed,
+    squared_frequencies,
+)
+
+from .networks import PictureError
+
+Size = tuple[int, int]
+
+
+def collect_k(backbone: vHeat, size: Size) -> list[list[np.ndarray]]:
+    """Predict k of every block for images of a size.
+
+    The paper predicts k from the frequency value embeddings of a stage. It
+    depends on the size of the image, not on what the image shows.
+
+    Args:
+        backbone (vHeat): The backbone.
+        size (tuple[int, int]): Height and width of the images in pixels, as
+            the backbone gets them.
+
+    Returns:
+        list[list[np.ndarray]]: For every stage, for every block: diffusivity
+        times time of every frequency and channel, float32 (H, W, C) on the
+        plate of the stage.
+    """
+    collected = []
+    with torch.no_grad():
+        for index, stage in enumerate(backbone.layers):
+            embedding = resize_freq_embed(
+                backbone.freq_embed[index],
+                find_plate(size, index),
+                mode='bicubic',
+            )
+            collected.append(
+                [
+                    block.op.to_k(embedding).float().cpu().numpy()
+                    for block in stage.blocks
+                ]
+            )
+    return collected
+
+
+def find_plate(size: Size, stage: int) -> Size:
+    """Compute the feature size of a stage (from 0) for an image size."""
+    stride = 2 ** (stage + 2)
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
+# --- sources --------------------------------------------------------------
+
+
+def place_point(pixel: Size, image: Size, plate: Size) -> np.ndarray:
+    """Put all heat into the cell that holds a pixel.
+
+    Args:
+        pixel (tuple[int, int]): Column x and row y, from the top left.
+        image (tuple[int, int]): Height and width of the image.
+        plate (tuple[int, int]): Height and width of the plate.
+
+    Returns:
+        np.ndarray: The source, float64 of shape ``plate``, sum 1.
+
+    Raises:
+        PictureError: If the pixel is outside the image.
+    """
+    x, y = pixel
+    if not (0 <= x < image[1] and 0 <= y < image[0]):
+        raise PictureError(
+            f'The pixel ({x}, {y}) lies outside the image, which has '
+            f'{image[1]}x{image[0]} pixels (width x height).'
+        )
+    source = np.zeros(plate)
+    source[y * plate[0] // image[0], x * plate[1] // image[1]] = 1
+    return source
+
+
+def place_object(mask: np.ndarray, plate: Size) -> np.ndarray:
+    """Spread the heat evenly over an object.
+
+    Args:
+        mask (np.ndarray): True where the object is, shape (H, W) of the
+            image.
+        plate (tuple[int, int]): Height and width of the plate.
+
+    Returns:
+        np.ndarray: The source, float64 of shape ``plate``, sum 1.
+    """
+    source = cv2.resize(
+        mask.astype(np.float64), plate[::-1], interpolation=cv2.INTER_AREA
+    )
+    return source / source.sum()
+
+
+def find_brightest_object(picture: np.ndarray) -> np.ndarray:
+    """Find the brightest connected part of a picture.
+
+    It holds the brightest pixel of the smoothed picture and all around it
+    that is brighter than halfway between the median and that pixel.
+
+    Args:
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3).
+
+    Returns:
+        np.ndarray: True inside, shape (H, W).
+    """
+    gray = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+    smooth = cv2.GaussianBlur(gray, (0, 0), max(1.0, min(gray.shape) / 100))
+    brightest = np.unravel_index(smooth.argmax(), smooth.shape)
+    threshold = (np.median(smooth) + float(smooth.max())) / 2
+    _, labels = cv2.connectedComponents((smooth >= threshold).astype('u1'))
+    return labels == labels[brightest]
+
+
+# --- conduction -----------------------------------------------------------
+
+
+def conduct(
+    source: np.ndarray, k: np.ndarray | float, times: Sequence[float] = (1,)
+) -> np.ndarray:
+    r"""Let a source spread, by the operator itself.
+
+    Every frequency decays by :math:`e^{-k \omega^2 t}`; the model's own
+    operators have t = 1.
+
+    Args:
+        source (np.ndarray): Heat before, shape (H, W).
+        k (np.ndarray | float): Of every frequency and channel, (H, W, C), or
+            one constant.
+        times (Sequence[float]): Times t. Defaults to (1,).
+
+    Returns:
+        np.ndarray: Mean over the channels at every time, float64 of shape
+        (len(times), H, W).
+    """
+    if np.ndim(k) == 0:
+        k = np.full((*source.shape, 1), k)
+    k = torch.from_numpy(np.array(k, np.float64))
+    x = torch.from_numpy(np.asarray(source, np.float64))
+    x = x[None, ..., None].expand(1, *k.shape)
+    return np.stack(
+        [conduct_heat(x, k * t).mean(-1)[0].numpy() for t in times]
+    )
+
+
+# --- spectra --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """k and the decay of one block over the frequency plane.
+
+    Attributes:
+        k (np.ndarray): Mean of k over the channels, (H, W).
+        decay (np.ndarray): Mean of exp(-k w^2) over the channels, (H, W).
+        w (np.ndarray): Distance from frequency 0 in radians per cell, (n,):
+            the middle of every ring.
+        k_rings (np.ndarray): Mean, lower quartile, median and upper quartile
+            over the channels of the mean k of every ring, (4, n).
+        decay_rings (np.ndarray): The same of the decay, (4, n).
+        half_decay (float): Distance at which the mean decay falls to one
+            half, in radians per cell; infinite where it never does.
+        energy (float): Share of the energy of white noise without its mean
+            that survives: the mean of the squared decay.
+    """
+
+    k: np.ndarray
+    decay: np.ndarray
+    w: np.ndarray
+    k_rings: np.ndarray
+    decay_rings: np.ndarray
+    half_decay: float
+    energy: float
+
+    @property
+    def half_decay_cells(self) -> float:
+        """float: Half a wave of that frequency, in cells: the radius below
+        which a detail loses more than half of its height; 0 if none does.
+        """
+        return float(np.pi / self.half_decay)
+
+
+def compute_spectrum(k: np.ndarray) -> Spectrum:
+    """Sum up k and the decay of one block.
+
+    Args:
+        k (np.ndarray): Of every frequency and channel, (H, W, C).
+
+    Returns:
+        Spectrum: The summary.
+    """
+    k = torch.from_numpy(np.array(k, np.float64))
+    decay = heat_decay(k).numpy()
+    distance = squared_frequencies(k)[..., 0].sqrt().numpy()
+    k = k.numpy()
+    width = np.pi / max(2, min(k.shape[:2]))
+    ring = np.floor(distance / width).astype(int)
+    rings = [ring == i for i in range(ring.max() + 1) if (ring == i).any()]
+    w = np.array([distance[inside].mean() for inside in rings])
+    decay_rings = _summarize([decay[inside].mean(0) for inside in rings])
+    return Spectrum(
+        k=k.mean(-1),
+        decay=decay.mean(-1),
+        w=w,
+        k_rings=_summarize([k[inside].mean(0) for inside in rings]),
+        decay_rings=decay_rings,
+        half_decay=_find_crossing(w, decay_rings[0], 0.5),
+        energy=_mean_energy(decay),
+    )
+
+
+def _summarize(rings: Iterable[np.ndarray]) -> np.ndarray:
+    """Mean and quartiles over channels of the values (C,) of every ring."""
+    values = np.stack(list(rings))
+    quartiles = np.percentile(values, (25, 50, 75), axis=1)
+    return np.stack([values.mean(1), *quartiles])
+
+
+def _mean_energy(decay: np.ndarray) -> float:
+    if decay[..., 0].size == 1:
+        return 1.0  # a plate of one cell has nothing but its mean
+    energy = (decay**2).mean(-1)
+    return float((energy.sum() - energy[0, 0]) / (energy.size - 1))
+
+
+def _find_crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
+    """Where y first falls to a level, by linear interpolation."""
+    below = np.flatnonzero(y <= level)
+    if not len(below):
+        return float('inf')
+    i = below[0]
+    if i == 0:
+        return float(x[0])
+    share = (y[i - 1] - level) / (y[i - 1] - y[i])
+    return float(x[i - 1] + share * (x[i] - x[i - 1]))

@@ -1,0 +1,372 @@
+"""Pictures and films of heat conduction."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from mmvheat.checkpoint.writer import replace_file
+
+from .heat import Spectrum
+from .style import (
+    COLOR_MAP,
+    LINE_COLORS,
+    LINE_STYLES,
+    PathLike,
+    colorize,
+    finish_plot,
+    new_figure,
+    render,
+    show_image,
+    show_map,
+)
+
+SOURCE_CAPTION = (
+    'Heat put where the white frame is and conducted once: with the same k '
+    'for every frequency it spreads as on a metal plate, with the predicted k '
+    'as the network has learned to spread it, in waves far over the image '
+    '(their sign is left out); the curves cut through the hottest row.'
+)
+FILM_CAPTION = (
+    'The same heat over time: t = 0 is the source, t = 1 what the operator of '
+    'the network gives; the amount of heat stays the same.'
+)
+SPECTRUM_CAPTION = (
+    'k and the decay exp(-k w^2) over the frequency plane, from slow changes '
+    '(w = 0, kept) to fast ones: where the decay is near 0 the block smooths '
+    'that detail away, where it is near 1 it keeps it; bands are quartiles '
+    'over the channels.'
+)
+SIZES_CAPTION = (
+    'Mean k and decay against frequency for several image sizes: the '
+    'embeddings are resized to the features, so that curves on top of each '
+    'other mean the same smoothing in cells.'
+)
+
+_UNIT = '|share of the heat| per cell'
+_DECADES = 1e-4
+
+
+@dataclass(frozen=True)
+class Conduction:
+    """A source conducted by one block, and by a constant k.
+
+    Attributes:
+        title (str): Which block.
+        source (np.ndarray): Heat before, (H, W).
+        constant (np.ndarray): After conduction by the constant, (H, W).
+        predicted (np.ndarray): After that by the predicted k, (H, W).
+        k (float): The constant.
+    """
+
+    title: str
+    source: np.ndarray
+    constant: np.ndarray
+    predicted: np.ndarray
+    k: float
+
+
+def draw_conductions(
+    picture: np.ndarray, conductions: Sequence[Conduction]
+) -> Figure:
+    """Draw temperature by constant and by predicted k, a row a block.
+
+    Args:
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3).
+        conductions (Sequence[Conduction]): The rows.
+    """
+    figure = new_figure(12, 2.9 * len(conductions))
+    rows = figure.subplots(len(conductions), 4, squeeze=False)
+    for (left, middle, right, plot), row in zip(rows, conductions):
+        show_image(left, picture, f'{row.title}: source')
+        _frame_source(left, row.source, picture.shape[:2])
+        constant, predicted = np.abs(row.constant), np.abs(row.predicted)
+        norm = _heat_norm(np.stack([constant, predicted]))
+        hottest = np.unravel_index(predicted.argmax(), predicted.shape)[0]
+        name = f'constant k = {row.k:.3g}'
+        show_map(middle, constant, name, unit=_UNIT, norm=norm)
+        show_map(right, predicted, 'predicted k', unit=_UNIT, norm=norm)
+        for label, values, style in (
+            ('constant k', constant, '--'),
+            ('predicted k', predicted, '-'),
+        ):
+            plot.plot(
+                values[hottest], style, color='black', lw=1.3, label=label
+            )
+        plot.set_yscale('log')
+        plot.set_ylim(norm.vmin, norm.vmax * 50)
+        plot.legend(frameon=False, fontsize=8, loc='upper right', ncols=2)
+        finish_plot(plot, 'hottest row', 'column (cells)', _UNIT)
+    return figure
+
+
+def draw_spectra(
+    spectra: Sequence[Sequence[Spectrum]], title: str = ''
+) -> Figure:
+    """Draw k and decay of every stage and block.
+
+    Args:
+        spectra (Sequence[Sequence[Spectrum]]): Of every stage, of every
+            block. The planes and the bands are those of the last block.
+        title (str): Above all. Defaults to ''.
+    """
+    figure = new_figure(13, 2.9 * len(spectra))
+    figure.suptitle(title)
+    rows = figure.subplots(len(spectra), 4, squeeze=False)
+    for number, (axes, blocks) in enumerate(zip(rows, spectra), 1):
+        last = blocks[-1]
+        name = f'stage {number}, block {len(blocks)}'
+        for plane, values, label in (
+            (axes[0], last.k, 'mean k (cells$^2$)'),
+            (axes[1], last.decay, 'mean decay'),
+        ):
+            _show_plane(plane, values, f'{name}', label)
+        for plot, attribute, label in (
+            (axes[2], 'k_rings', 'k (cells$^2$)'),
+            (axes[3], 'decay_rings', 'decay exp(-k w$^2$)'),
+        ):
+            _draw_rings(plot, blocks, attribute)
+            finish_plot(
+                plot, f'stage {number}, all blocks', 'w (rad / cell)', label
+            )
+    return figure
+
+
+def draw_sizes(
+    spectra: Mapping[str, Sequence[Sequence[Spectrum]]],
+) -> Figure:
+    """Draw how k and the decay of every stage depend on the image size.
+
+    Args:
+        spectra (Mapping): From the name of a size to the spectra of every
+            stage, of every block. The last block of a stage is drawn.
+    """
+    count = max(len(stages) for stages in spectra.values())
+    figure = new_figure(3.2 * count, 5.6)
+    columns = figure.subplots(2, count, squeeze=False).T
+    for number, axes in enumerate(columns):
+        for plot, attribute, label in (
+            (axes[0], 'k_rings', 'mean k (cells$^2$)'),
+            (axes[1], 'decay_rings', 'mean decay'),
+        ):
+            for i, (name, stages) in enumerate(spectra.items()):
+                last = stages[number][-1]
+                plot.plot(
+                    last.w,
+                    getattr(last, attribute)[0],
+                    color=LINE_COLORS[i % len(LINE_COLORS)],
+                    ls=LINE_STYLES[i % len(LINE_STYLES)],
+                    lw=1.4,
+                    label=name,
+                )
+            finish_plot(
+                plot,
+                f'stage {number + 1}, last block',
+                'w (rad / cell)',
+                label,
+            )
+    columns[0][0].legend(frameon=False, fontsize=8, title='image')
+    return figure
+
+
+# --- the film -------------------------------------------------------------
+
+
+def draw_film(
+    picture: np.ndarray,
+    frames: np.ndarray,
+    times: Sequence[float],
+    title: str,
+) -> list[np.ndarray]:
+    """Draw the frames of a film.
+
+    Args:
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3).
+        frames (np.ndarray): Heat at every time, (T, H', W').
+        times (Sequence[float]): The times.
+        title (str): Which block conducts.
+
+    Returns:
+        list[np.ndarray]: RGB uint8 of shape (h, w, 3), even sides.
+    """
+    figure = new_figure(7.2, 3.2)
+    heat = draw_heat_frame(figure, picture, frames[0], frames[0], title)
+    heat.images[0].set_norm(_heat_norm(frames))
+    images = []
+    for frame, time in zip(frames, times):
+        heat.images[0].set_data(np.abs(frame))
+        heat.set_title(f't = {time:.2f}', fontsize=10)
+        drawn = render(figure)
+        sides = (side - side % 2 for side in drawn.shape[:2])
+        images.append(drawn[tuple(map(slice, sides))])
+    return images
+
+
+def draw_heat_frame(
+    figure: Figure | SubFigure,
+    picture: np.ndarray,
+    source: np.ndarray,
+    after: np.ndarray,
+    title: str,
+) -> Axes:
+    """Draw a picture with the source beside the heat after conduction.
+
+    Args:
+        figure (Figure | SubFigure): An empty one.
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3).
+        source (np.ndarray): Heat before, (h, w).
+        after (np.ndarray): Heat after, (h, w).
+        title (str): Which block conducts.
+
+    Returns:
+        Axes: Those of the heat.
+    """
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
+    figure.suptitle(title, fontsize=11)
+    show_image(left, picture, 'source')
+    _frame_source(left, source, picture.shape[:2])
+    norm = _heat_norm(after)
+    show_map(right, np.abs(after), 'heat', unit=_UNIT, norm=norm)
+    return right
+
+
+def write_gif(
+    images: Sequence[np.ndarray], path: PathLike, seconds: float = 0.1
+) -> None:
+    """Write a film as GIF, whole or not at all.
+
+    Args:
+        images (Sequence[np.ndarray]): RGB uint8 frames.
+        path (str | Path): The file; its folder is made.
+        seconds (float): How long a frame stays. Defaults to 0.1.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # one palette for all, with room for the colours of heat, so that the same
+    # heat has the same colour
+    ramp = np.linspace(0, 1, images[0].shape[1])[None].repeat(200, 0)
+    palette = Image.fromarray(
+        np.concatenate([*images[:: max(1, len(images) // 8)], colorize(ramp)])
+    ).quantize(256)
+    frames = [
+        Image.fromarray(image).quantize(palette=palette, dither=0)
+        for image in images
+    ]
+    durations = [round(1000 * seconds)] * len(frames)
+    durations[-1] += 1000
+    with replace_file(path) as partial:
+        frames[0].save(
+            partial,
+            format='GIF',
+            save_all=True,
+            append_images=frames[1:],
+            duration=durations,
+            loop=0,
+        )
+
+
+def write_mp4(
+    images: Sequence[np.ndarray], path: PathLike, seconds: float = 0.1
+) -> bool:
+    """Write a film as MP4 where OpenCV can.
+
+    Args:
+        images (Sequence[np.ndarray]): RGB uint8 frames of even sides.
+        path (str | Path): The file; its folder is made.
+        seconds (float): How long a frame stays. Defaults to 0.1.
+
+    Returns:
+        bool: False where this OpenCV has no encoder; nothing is written.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        made = str(Path(folder) / 'film.mp4')  # OpenCV goes by the ending
+        height, width = images[0].shape[:2]
+        writer = cv2.VideoWriter(
+            made,
+            cv2.VideoWriter_fourcc(*'mp4v'),
+            1 / seconds,
+            (width, height),
+        )
+        if not writer.isOpened():
+            return False
+        for image in images:
+            writer.write(np.ascontiguousarray(image[..., ::-1]))
+        writer.release()
+        with replace_file(path) as partial:
+            shutil.copyfile(made, partial)
+    return True
+
+
+# --- helpers --------------------------------------------------------------
+
+
+def _heat_norm(values: np.ndarray) -> LogNorm:
+    """Colours over four decades; what is colder looks like the coldest."""
+    hottest = float(np.abs(values).max())
+    return LogNorm(hottest * _DECADES, hottest, clip=True)
+
+
+def _frame_source(
+    axes: Axes, source: np.ndarray, size: tuple[int, int]
+) -> None:
+    """Draw a frame around the cells of a plate that hold the heat."""
+    inside = source > source.max() / 100
+    rows, columns = (np.flatnonzero(inside.any(1 - i)) for i in (0, 1))
+    height = size[0] / source.shape[0]
+    width = size[1] / source.shape[1]
+    corner = (columns[0] * width - 0.5, rows[0] * height - 0.5)
+    sides = (np.ptp(columns) + 1) * width, (np.ptp(rows) + 1) * height
+    for color, line in (('black', 3.0), ('white', 1.4)):
+        axes.add_patch(
+            Rectangle(corner, *sides, fill=False, ec=color, lw=line)
+        )
+
+
+def _show_plane(axes: Axes, values: np.ndarray, title: str, unit: str) -> None:
+    show_map(
+        axes,
+        values,
+        title,
+        unit=unit,
+        extent=(0, np.pi, 0, np.pi),
+        origin='lower',
+        aspect='equal',
+    )
+    axes.set(xlabel='w along a row', ylabel='w along a column')
+    ticks = (0, np.pi / 2, np.pi)
+    labels = ('0', r'$\pi/2$', r'$\pi$')
+    axes.set_xticks(ticks, labels)
+    axes.set_yticks(ticks, labels)
+
+
+def _draw_rings(
+    axes: Axes, blocks: Sequence[Spectrum], attribute: str
+) -> None:
+    """Draw the mean of every block, dark to light, the last in black."""
+    colors = colormaps[COLOR_MAP](np.linspace(0.75, 0.25, len(blocks)))
+    for number, (block, color) in enumerate(zip(blocks, colors), 1):
+        is_last = number == len(blocks)
+        named = len(blocks) <= 3 or is_last or number == 1
+        axes.plot(
+            block.w,
+            getattr(block, attribute)[0],
+            color='black' if is_last else color,
+            ls='-' if is_last else LINE_STYLES[1 + number % 3],
+            lw=1.6 if is_last else 1.1,
+            label=f'block {number}' if named else None,
+        )
+    low, _, high = getattr(blocks[-1], attribute)[1:]
+    axes.fill_between(blocks[-1].w, low, high, color='black', alpha=0.15)
+    axes.legend(frameon=False, fontsize=8)

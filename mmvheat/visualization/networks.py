@@ -1,0 +1,472 @@
+"""From a config and a checkpoint to a network that can be looked into."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
+from torch import Tensor, nn
+
+from mmvheat.models import vHeat
+
+NONE = 'none'
+"""Given for a checkpoint: random weights, as before a training."""
+
+_LOADERS = ('LoadImage', 'LoadAnnotations', 'LoadPanopticAnnotations')
+_SPEC = re.compile(r'(.*?)(?:\[(\d+)\])?')
+
+
+class PictureError(Exception):
+    """A fault in what the user gave, told in one sentence."""
+
+
+@dataclass
+class Sample:
+    """An image made ready for a network.
+
+    Attributes:
+        picture (np.ndarray): What the network sees, resized and padded as
+            the config says, RGB uint8 of shape (H, W, 3).
+        inputs (Tensor): The same normalised, shape (1, channels, H, W).
+        data_samples (list): One data sample of the network's library.
+    """
+
+    picture: np.ndarray
+    inputs: Tensor
+    data_samples: list
+
+
+@dataclass
+class Network:
+    """A classifier, detector or segmentor in evaluation mode.
+
+    Attributes:
+        model (nn.Module): The model, with its ``backbone``.
+        cfg (Config): The config it was built from.
+        classes (tuple[str]): Names of the classes, empty if unknown.
+    """
+
+    model: nn.Module
+    cfg: Config
+    classes: tuple[str, ...] = ()
+
+    @property
+    def library(self) -> str:
+        """str: ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``."""
+        return self.cfg.default_scope
+
+    @property
+    def backbone(self) -> nn.Module:
+        """nn.Module: The backbone."""
+        return self.model.backbone
+
+    @property
+    def device(self) -> torch.device:
+        """torch.device: Where the network is."""
+        return next(self.model.parameters()).device
+
+    def prepare(self, image: str | np.ndarray) -> Sample:
+        """Run an image through the test pipeline of the config.
+
+        Args:
+            image (str | np.ndarray): A file, or RGB uint8 of shape (H, W, 3).
+
+        Returns:
+            Sample: The image as the network sees it.
+
+        Raises:
+            PictureError: If the file is no readable image.
+        """
+        import mmcv
+
+        from mmvheat.engine.config import innermost_dataset
+
+        settings = innermost_dataset(self.cfg.test_dataloader.dataset)
+        steps, flag = [], 'color'
+        with DefaultScope.overwrite_default_scope(self.library):
+            for step in settings.pipeline:
+                if not step.type.rpartition('.')[2].startswith(_LOADERS):
+                    steps.append(TRANSFORMS.build(step))
+                flag = step.get('color_type', flag)
+        pixels = image
+        if isinstance(image, str):
+            pixels = read_image(image)
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
+        if flag == 'grayscale':
+            pixels = mmcv.bgr2gray(pixels)
+        data: Any = dict(
+            img=pixels,
+            img_path=image if isinstance(image, str) else None,
+            img_id=0,
+            img_shape=pixels.shape[:2],
+            ori_shape=pixels.shape[:2],
+        )
+        for step in steps:
+            data = step(data)
+        batch = dict(
+            inputs=[data['inputs']], data_samples=[data['data_samples']]
+        )
+        batch = self.model.data_preprocessor(batch, False)
+        shown = data['inputs'].numpy().transpose(1, 2, 0)[..., ::-1]
+        if shown.shape[-1] == 1:
+            shown = shown.repeat(3, -1)
+        picture = np.zeros((*batch['inputs'].shape[-2:], 3), np.uint8)
+        picture[: shown.shape[0], : shown.shape[1]] = shown
+        return Sample(picture, batch['inputs'], batch['data_samples'])
+
+    def normalize(self, picture: np.ndarray) -> Tensor:
+        """Normalise a picture of any size, RGB uint8 (H, W, 3), unresized.
+
+        Returns:
+            Tensor: Shape (1, 3, H, W), padded where the network pads.
+        """
+        pixels = np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1))
+        batch = dict(inputs=[torch.from_numpy(pixels)])
+        return self.model.data_preprocessor(batch, False)['inputs']
+
+    def predict(self, sample: Sample) -> Any:
+        """Predict; returns the data sample with the predictions."""
+        options = dict(rescale=False) if self.library == 'mmdet' else {}
+        (result,) = self.model.predict(
+            sample.inputs, sample.data_samples, **options
+        )
+        return result
+
+
+def load_network(
+    config: str,
+    checkpoint: str = NONE,
+    *,
+    device: str = 'cpu',
+    options: Mapping | None = None,
+) -> Network:
+    """Build the model of a config and load its weights.
+
+    Args:
+        config (str): A config file, or one of an installed library,
+            ``'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'``.
+        checkpoint (str): File or URL of the weights. Defaults to 'none',
+            random weights.
+        device (str): Where the network goes. Defaults to 'cpu'.
+        options (Mapping, optional): Settings to change, keys with dots.
+            Defaults to None.
+
+    Returns:
+        Network: In evaluation mode.
+
+    Raises:
+        UserError: If the config cannot be read.
+        PictureError: If the model has no backbone, or the checkpoint has
+            other weights than it.
+        CheckpointError: If the checkpoint cannot be read.
+    """
+    from mmengine.model import revert_sync_batchnorm
+
+    from mmvheat import engine  # noqa: F401 (its safe reader)
+
+    cfg = _read_config(config, options)
+    settings = cfg.model.copy()
+    if cfg.get('data_preprocessor'):
+        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
+    _forget_pretrained(settings)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = revert_sync_batchnorm(MODELS.build(settings))
+    if not hasattr(model, 'backbone'):
+        raise PictureError(
+            f'The {type(model).__name__} of {config} has no backbone; give a '
+            'config of mmdet, mmseg or mmpretrain that has one.'
+        )
+    classes = ()
+    if checkpoint == NONE:
+        torch.manual_seed(0)
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.WARNING)  # a line for each parameter
+        model.init_weights()
+        logger.setLevel(level)
+    else:
+        classes = _load_weights(model, config, checkpoint)
+    network = Network(model.eval().to(device), cfg, classes)
+    network.classes = network.classes or _read_classes(cfg)
+    return network
+
+
+def find_vheat(network: Network, config: str) -> vHeat:
+    """Get the vHeat in a network.
+
+    Raises:
+        PictureError: If there is none.
+    """
+    for module in network.model.modules():
+        if isinstance(module, vHeat):
+            return module
+    raise PictureError(
+        f'{config} has no vHeat but a {type(network.backbone).__name__}, '
+        'which conducts no heat; vis_erf.py, vis_features.py and vis_cam.py '
+        'work with it.'
+    )
+
+
+def read_image(path: str) -> np.ndarray:
+    """Read an image file as RGB uint8 (H, W, 3).
+
+    Raises:
+        PictureError: If it is no readable image.
+    """
+    import mmcv
+
+    try:
+        image = mmcv.imread(path, channel_order='rgb')
+    except Exception:
+        image = None
+    if image is None:
+        raise PictureError(
+            f'{path} cannot be read as an image; give a file such as JPEG or '
+            'PNG.'
+        )
+    return image
+
+
+# --- layers ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer to look at.
+
+    Attributes:
+        name (str): As given: the path of a module, and ``[i]`` behind it if
+            it returns several maps, such as ``'backbone[3]'``.
+        module (nn.Module): The module.
+        index (int, optional): Which of its maps.
+        channels_last (bool): Whether it gives (B, H, W, C).
+    """
+
+    name: str
+    module: nn.Module
+    index: int | None
+    channels_last: bool
+
+    def read(self, output: Any, image: Tensor) -> Tensor:
+        """Get the map (B, C, H, W) from what the module returned.
+
+        Args:
+            output (Any): What it returned: a map, or a sequence of them, or
+                tokens (B, H*W, C).
+            image (Tensor): The input of the network, whose sides tell those
+                of tokens.
+
+        Raises:
+            PictureError: If there is no map in it.
+        """
+        if isinstance(output, (tuple, list)):
+            if self.index is None and len(output) > 1:
+                raise PictureError(
+                    f'{self.name} returns {len(output)} maps; choose one, '
+                    f"from '{self.name}[0]' to '{self.name}[{len(output) - 1}]"
+                    "'."
+                )
+            index = self.index or 0
+            if index >= len(output):
+                raise PictureError(
+                    f'{self.name} does not exist: the layer returns '
+                    f'{len(output)} maps, counted from 0.'
+                )
+            output = output[index]
+        if isinstance(output, Tensor) and output.dim() == 4:
+            return output.permute(0, 3, 1, 2) if self.channels_last else output
+        is_batch = isinstance(output, Tensor) and len(output) == len(image)
+        if is_batch and output.dim() == 3:
+            maps = _fold_tokens(output, image)
+            if maps is not None:
+                return maps
+        shape = getattr(output, 'shape', None)
+        found = type(output).__name__ if shape is None else tuple(shape)
+        raise PictureError(
+            f'{self.name} gives {found}, which is no map; choose a layer in '
+            'front of it.'
+        )
+
+
+def find_layer(model: nn.Module, name: str) -> Layer:
+    """Find a layer by its name.
+
+    Args:
+        model (nn.Module): Any model.
+        name (str): Path of a module, perhaps with ``[i]``, see
+            :class:`Layer`.
+
+    Raises:
+        PictureError: If there is no such layer; near misses are named.
+    """
+    path, index = _SPEC.fullmatch(name).groups()
+    modules = dict(model.named_modules())
+    if not path or path not in modules:
+        near = difflib.get_close_matches(path, [*modules][1:], 4, 0.5)
+        hint = (
+            f'did you mean {", ".join(near)}?'
+            if near
+            else (
+                'it has '
+                + ', '.join(n for n, _ in model.named_children())
+                + '.'
+            )
+        )
+        raise PictureError(
+            f'The {type(model).__name__} has no layer {name!r}; {hint}'
+        )
+    owners = [n for n, m in modules.items() if isinstance(m, vHeat)]
+    inside = any(path.startswith(f'{n}.' if n else '') for n in owners)
+    is_vheat = isinstance(modules[path], vHeat)
+    return Layer(
+        name,
+        modules[path],
+        None if index is None else int(index),
+        inside and not is_vheat,
+    )
+
+
+def list_stages(network: Network) -> dict[str, Layer]:
+    """List the maps that the backbone returns: their names and layers.
+
+    The names count the stages from 1, as papers do.
+    """
+    stages = getattr(network.backbone, 'out_indices', None)
+    if stages is None:
+        with torch.no_grad():
+            image = network.normalize(np.zeros((224, 224, 3), np.uint8))
+            maps = network.backbone(image.to(network.device))
+        stages = range(1 if isinstance(maps, Tensor) else len(maps))
+    elif isinstance(stages, int):
+        stages = (stages,)
+    total = getattr(network.backbone, 'num_stages', 4)
+    return {
+        f'stage {stage % total + 1}': find_layer(
+            network.model, f'backbone[{i}]'
+        )
+        for i, stage in enumerate(stages)
+    }
+
+
+@contextmanager
+def record(layers: Sequence[Layer]) -> Iterator[dict[str, Any]]:
+    """Record what layers return while the block runs, by their names.
+
+    Of a layer that runs several times, the first output is kept.
+    """
+    outputs: dict[str, Any] = {}
+
+    def keep(layer: Layer) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            outputs.setdefault(layer.name, output)
+
+        return layer.module.register_forward_hook(hook)
+
+    handles = [keep(layer) for layer in layers]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# --- helpers --------------------------------------------------------------
+
+
+def _read_config(path: str, options: Mapping | None) -> Config:
+    from mmvheat.engine.config import load_config
+
+    if '::' in path:
+        import mmengine.hub
+
+        try:
+            path = mmengine.hub.get_config(path).filename
+        except Exception as error:  # of a library that is not there, too
+            raise PictureError(
+                f'{path} is no config of an installed library: '
+                f'{" ".join(str(error).split())}'
+            ) from error
+    cfg = load_config(path, dict(options or {}))
+    if 'model' not in cfg:
+        raise PictureError(f'{path} defines no model.')
+    return cfg
+
+
+def _forget_pretrained(node: Any) -> None:
+    """Take out of a config what would load weights at initialisation."""
+    if isinstance(node, dict):
+        init = node.get('init_cfg')
+        if isinstance(init, dict) and init.get('type') == 'Pretrained':
+            node['init_cfg'] = None
+        if isinstance(node.get('pretrained'), str):
+            node['pretrained'] = None
+    children = node.values() if isinstance(node, dict) else node
+    for child in children:
+        if isinstance(child, (dict, list, tuple)):
+            _forget_pretrained(child)
+
+
+def _load_weights(
+    model: nn.Module, config: str, checkpoint: str
+) -> tuple[str, ...]:
+    """Load weights and return the names of the classes beside them."""
+    from mmengine.runner import load_checkpoint
+
+    content = load_checkpoint(model, checkpoint, map_location='cpu')
+    weights = content.get('state_dict', content)
+    found = {re.sub(r'^module\.', '', name) for name in weights}
+    needed = [
+        name
+        for name in model.state_dict()
+        if name.startswith('backbone.')
+        and not name.startswith('backbone.outnorm')
+        and not name.endswith('num_batches_tracked')
+    ]
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise PictureError(
+            f'{checkpoint} does not fit {config}: it lacks {len(missing)} of '
+            f'the {len(needed)} weights of the backbone, such as '
+            f'{missing[0]}.'
+        )
+    meta = content.get('meta') or {}
+    names = (meta.get('dataset_meta') or {}).get('classes') or ()
+    return tuple(map(str, names))
+
+
+def _read_classes(cfg: Config) -> tuple[str, ...]:
+    from mmvheat.engine.config import innermost_dataset
+
+    loader = cfg.get('test_dataloader')
+    if not loader:
+        return ()
+    settings = ConfigDict(innermost_dataset(loader.dataset))
+    settings.update(lazy_init=True, pipeline=[])
+    try:
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            metainfo = DATASETS.build(settings).metainfo
+        return tuple(metainfo.get('classes') or ())
+    except Exception:  # names only; the data may be elsewhere
+        return ()
+
+
+def _fold_tokens(tokens: Tensor, image: Tensor) -> Tensor | None:
+    """Fold tokens (B, L, C) into maps (B, C, H, W) shaped like the image."""
+    height, width = image.shape[-2:]
+    for extra in (0, 1):  # perhaps a class token in front
+        count = tokens.shape[1] - extra
+        rows = round((count * height / width) ** 0.5)
+        if rows and count % rows == 0:
+            folded = tokens[:, extra:].unflatten(1, (rows, count // rows))
+            return folded.permute(0, 3, 1, 2)
+    return None
