@@ -1,0 +1,169 @@
+"""Effective receptive fields: which pixels a unit in the middle listens to.
+
+After Luo et al., *Understanding the Effective Receptive Field in Deep
+Convolutional Neural Networks* (NeurIPS 2016), with the positive parts of all
+channels added up as Ding et al. do (RepLKNet, CVPR 2022): the sum over a layer
+norm's own channels would not depend on the image at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from torch import Tensor
+
+from .networks import Layer, Network, record
+from .style import new_figure, show_map
+
+SHARES = (0.2, 0.3, 0.5, 0.99)
+CAPTION = (
+    'How strongly each pixel of the image moves the unit in its middle: '
+    'brighter pixels count more, on a logarithmic scale; within the circles '
+    'lie 50 % (solid) and 99 % (dashed) of all influence.'
+)
+_DECADES = 1e-4
+
+
+@dataclass(frozen=True)
+class Field:
+    """An effective receptive field.
+
+    Attributes:
+        values (np.ndarray): Mean absolute gradient of every pixel, summed
+            over the channels of the image, float64 (H, W).
+    """
+
+    values: np.ndarray
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """tuple[float, float]: Row and column, in pixels, with one half of
+        the field on either side. Where a unit lies is a matter of how its
+        network pads, pools and merges, so that the field itself is asked.
+        """
+        return _find_median(self.values.sum(1)), _find_median(
+            self.values.sum(0)
+        )
+
+    def find_radius(self, share: float) -> float:
+        """Find the radius in pixels of the disc that holds a share of it.
+
+        Args:
+            share (float): Between 0 and 1.
+        """
+        rows, columns = np.indices(self.values.shape)
+        distance = np.hypot(rows - self.centre[0], columns - self.centre[1])
+        order = np.argsort(distance, axis=None, kind='stable')
+        held = np.cumsum(self.values.ravel()[order])
+        index = np.searchsorted(held, share * held[-1])
+        return float(distance.ravel()[order[min(index, len(held) - 1)]])
+
+
+def compute_field(
+    forward: Callable[[Tensor], Tensor], images: Iterable[Tensor]
+) -> Field:
+    """Compute the receptive field of the unit in the middle of a map.
+
+    Args:
+        forward (Callable): From an image to the map, (1, C, h, w).
+        images (Iterable[Tensor]): Images of one size, (1, channels, H, W).
+
+    Returns:
+        Field: Mean over the images.
+
+    Raises:
+        ValueError: If there is no image.
+    """
+    total, count = 0.0, 0
+    for image in images:
+        image = image.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            maps = forward(image)
+            height, width = maps.shape[-2:]
+            unit = maps[..., height // 2, width // 2].relu().sum()
+            (gradient,) = torch.autograd.grad(unit, image)
+        total = total + gradient.abs().sum((0, 1)).double().cpu().numpy()
+        count += 1
+    if not count:
+        raise ValueError('A receptive field needs at least one image.')
+    return Field(total / count)
+
+
+def make_forward(network: Network, layer: Layer) -> Callable[[Tensor], Tensor]:
+    """Make the function from an image to the map of a layer.
+
+    The layer must lie in the backbone or the neck.
+
+    Args:
+        network (Network): The network.
+        layer (Layer): Of :func:`find_layer` or :func:`list_stages`.
+    """
+    inside = layer.name.startswith('backbone')
+    run = network.backbone if inside else network.model.extract_feat
+
+    def forward(image: Tensor) -> Tensor:
+        with record([layer]) as outputs:
+            run(image)
+        return layer.read(outputs[layer.name], image)
+
+    return forward
+
+
+def draw_fields(fields: Mapping[str, Field], columns: int = 4) -> Figure:
+    """Draw fields side by side.
+
+    Args:
+        fields (Mapping[str, Field]): From titles to fields.
+        columns (int): At most so many in a row. Defaults to 4.
+    """
+    columns = min(columns, len(fields))
+    rows = -(-len(fields) // columns)
+    figure = new_figure(3.1 * columns + 0.9, 3.4 * rows)
+    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    norm = LogNorm(_DECADES, 1, clip=True)
+    for axes, (title, field) in zip(all_axes, fields.items()):
+        draw_field(axes, field, title, norm)
+    for axes in all_axes:
+        axes.axis('off')
+    figure.colorbar(
+        all_axes[0].images[0],
+        ax=list(all_axes),
+        label='mean |gradient| / largest',
+        shrink=0.8,
+    )
+    return figure
+
+
+def draw_field(axes, field: Field, title: str, norm: LogNorm) -> None:
+    """Draw one field with the circles that hold 50 % and 99 % of it."""
+    show_map(axes, field.values / field.values.max(), title, norm=norm,
+             bar=False)  # fmt: skip
+    for share, style in ((0.5, '-'), (0.99, '--')):
+        for color, width in (('black', 2.6), ('white', 1.2)):
+            axes.add_patch(
+                Circle(
+                    field.centre[::-1],
+                    field.find_radius(share),
+                    fill=False,
+                    ec=color,
+                    ls=style,
+                    lw=width,
+                )
+            )
+
+
+def list_radii(field: Field, shares: Sequence[float] = SHARES) -> list[float]:
+    """Find the radii in pixels that hold each of several shares."""
+    return [field.find_radius(share) for share in shares]
+
+
+def _find_median(weights: np.ndarray) -> float:
+    """Where one half of some pixels' weight lies on either side."""
+    sums = np.concatenate([[0], np.cumsum(weights)])
+    return float(np.interp(sums[-1] / 2, sums, np.arange(len(sums)))) - 0.5
