@@ -1,0 +1,111 @@
+"""Log how strongly every block of a vHeat smooths, while it trains."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from mmvheat.models import vHeat
+
+
+@HOOKS.register_module()
+class KSpectrumHook(Hook):
+    """Give spectra of k to the visualizer, and so to TensorBoard.
+
+    Off by default; one line of a config switches it on::
+
+        custom_hooks = [dict(type='KSpectrumHook', interval=1)]
+
+    It logs ``k_spectrum/stage{i}_block{j}/mean_k`` (in cells squared),
+    ``.../half_decay_cells`` (details of a smaller radius lose more than half
+    of their height) and ``.../energy`` (share that survives), counted from
+    1, and the picture ``k_spectrum``.
+
+    Args:
+        interval (int): Epochs, or iterations, from log to log.
+            Defaults to 1.
+        by_epoch (bool): Whether the interval counts epochs.
+            Defaults to True.
+        img_size (int, optional): Side of the images in pixels whose k is
+            logged. Defaults to None, the grid of the embeddings.
+
+    Raises:
+        ValueError: If the interval is not positive, or the model has no
+            vHeat.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        interval: int = 1,
+        by_epoch: bool = True,
+        img_size: int | None = None,
+    ) -> None:
+        if interval < 1:
+            raise ValueError(
+                f'interval must be at least 1, but got {interval}'
+            )
+        self.interval = interval
+        self.by_epoch = by_epoch
+        self.img_size = img_size
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the backbone before it costs time.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        found = [m for m in model.modules() if isinstance(m, vHeat)]
+        if not found:
+            raise ValueError(
+                'KSpectrumHook needs a vHeat, but the model has none; leave '
+                'the hook out of the config'
+            )
+        self.backbone = found[0]
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Log after every ``interval`` epochs."""
+        if self.by_epoch and self.every_n_epochs(runner, self.interval):
+            self.log(runner, runner.epoch + 1)
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Log after every ``interval`` iterations."""
+        if not self.by_epoch and self.every_n_train_iters(
+            runner, self.interval
+        ):
+            self.log(runner, runner.iter + 1)
+
+    @master_only
+    def log(self, runner: Runner, step: int) -> None:
+        """Log the spectra of every block."""
+        from mmvheat.visualization.heat import collect_k, compute_spectrum
+        from mmvheat.visualization.heat_pictures import draw_spectra
+        from mmvheat.visualization.style import render
+
+        size = self.backbone.img_size
+        if self.img_size:
+            size = (self.img_size, self.img_size)
+        spectra, scalars = [], {}
+        for i, blocks in enumerate(collect_k(self.backbone, size), 1):
+            spectra.append([compute_spectrum(k) for k in blocks])
+            for j, spectrum in enumerate(spectra[-1], 1):
+                values = dict(
+                    mean_k=spectrum.k.mean(),
+                    half_decay_cells=spectrum.half_decay_cells,
+                    energy=spectrum.energy,
+                )
+                for name, value in values.items():
+                    scalars[f'k_spectrum/stage{i}_block{j}/{name}'] = float(
+                        np.nan_to_num(value)
+                    )
+        visualizer = runner.visualizer
+        visualizer.add_scalars(scalars, step=step)
+        picture = render(draw_spectra(spectra, f'step {step}'))
+        visualizer.add_image('k_spectrum', picture, step=step)
