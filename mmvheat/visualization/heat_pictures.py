@@ -209,6 +209,7 @@ def draw_film(
         heat.images[0].set_data(np.abs(frame))
         heat.set_title(f't = {time:.2f}', fontsize=10)
         drawn = render(figure)
+        figure.set_layout_engine('none')  # what was laid out stays there
         sides = (side - side % 2 for side in drawn.shape[:2])
         images.append(drawn[tuple(map(slice, sides))])
     return images

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .heat import Spectrum
 from .heat_pictures import draw_heat_frame
-from .receptive_field import draw_field
+from .receptive_field import Field, draw_field
 from .style import LINE_COLORS, finish_plot, new_figure
 
 CAPTION = (
@@ -30,7 +30,8 @@ def draw_overview(
     after: np.ndarray,
     title: str,
     spectra: tuple[Sequence[Spectrum], Sequence[Spectrum]],
-    fields: Mapping[str, object],
+    fields: Mapping[str, Field],
+    heading: str = '',
 ) -> Figure:
     """Draw heat and spectrum above receptive fields.
 
@@ -41,12 +42,14 @@ def draw_overview(
         title (str): Which block conducted it.
         spectra (tuple): Spectra of every stage before and after training.
         fields (Mapping[str, Field]): Receptive fields by their titles.
+        heading (str): What they are fields of. Defaults to ''.
     """
     figure = new_figure(9, 6.6)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.1))
     left, right = top.subfigures(1, 2, width_ratios=(1.9, 1))
     draw_heat_frame(left, picture, source, after, title)
     _draw_spectra(right.subplots(), *spectra)
+    bottom.suptitle(heading, fontsize=11)
     all_axes = np.atleast_1d(bottom.subplots(1, len(fields)))
     norm = LogNorm(1e-4, 1, clip=True)
     for axes, (name, field) in zip(all_axes, fields.items()):

@@ -21,13 +21,14 @@ FORMATS = ('png', 'svg', 'pdf')
 LINE_COLORS = ('#000000', '#1f5fa8', '#d9662b', '#7a7a7a', '#3a8a4d')
 LINE_STYLES = ('-', '--', '-.', ':')
 _DPI = 200  # twice the 100 dots per inch that sizes are meant for
+_LAYOUT = 'constrained'
 
 PathLike = Union[str, Path]
 
 
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure of a size in inches, drawn without a screen."""
-    return Figure(figsize=(width, height), layout='constrained')
+    return Figure(figsize=(width, height), layout=_LAYOUT)
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str = '') -> None:

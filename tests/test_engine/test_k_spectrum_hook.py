@@ -14,11 +14,13 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 
 import mmvheat.engine  # noqa: F401
+from mmvheat.visualization import style
 
 
 @pytest.fixture
-def runner(build, tmp_path):
+def runner(build, tmp_path, monkeypatch):
     """What the hook needs of a runner, with one k for all frequencies."""
+    monkeypatch.setattr(style, '_LAYOUT', None)  # it takes seconds
     model = torch.nn.ModuleDict(dict(backbone=build('pre_norm')))
     with torch.no_grad():
         for name, parameter in model.named_parameters():

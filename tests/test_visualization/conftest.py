@@ -79,7 +79,9 @@ def run(monkeypatch, capfd, tmp_path) -> Callable[..., SimpleNamespace]:
         argv = [name, *arguments, '--out-dir', out, '--device', 'cpu']
         monkeypatch.setattr(sys, 'argv', [str(part) for part in argv])
         monkeypatch.setattr(sys, 'path', [*sys.path])
-        monkeypatch.setattr(style, '_DPI', 40)  # drawing is what takes time
+        # drawing is what takes time
+        monkeypatch.setattr(style, '_DPI', 40)
+        monkeypatch.setattr(style, '_LAYOUT', None)
         code = 0
         script = ROOT / f'tools/visualization/{name}.py'
         try:

@@ -56,7 +56,8 @@ def parse_args() -> Namespace:
         '--titles',
         nargs='+',
         default=[],
-        help='titles of the receptive fields (default: the configs)',
+        help='titles of the receptive fields, of the one before training '
+        'first (default: the configs)',
     )
     parser.add_argument(
         '--random',
@@ -95,21 +96,19 @@ def main() -> None:
         )
     )
     fields = {}
-    titles = [Path(config).stem for config, _ in models]
+    names = [Path(config).stem for config, _ in models]
+    titles = [f'{names[0]}, before', *names]
     titles[: len(args.titles)] = args.titles[: len(titles)]
+    networks = [lambda: start, lambda: network]
+    networks += [
+        lambda model=model: load_network(*model, device=args.device)
+        for model in args.beside
+    ]
     with tqdm(
-        total=(len(models) + 1) * args.random,
-        desc='vis_overview',
-        unit='image',
+        total=len(titles) * args.random, desc='vis_overview', unit='image'
     ) as bar:
-        fields['before training'] = measure_field(
-            start, args.config, args, bar
-        )
-        for title, (config, checkpoint) in zip(titles, models):
-            other = network
-            if len(fields) > 1:
-                other = load_network(config, checkpoint, device=args.device)
-            fields[title] = measure_field(other, config, args, bar)
+        for title, config, get in zip(titles, [names[0], *names], networks):
+            fields[title] = measure_field(get(), config, args, bar)
     figure = overview.draw_overview(
         picture,
         source,
@@ -117,6 +116,7 @@ def main() -> None:
         f'stage 1, block {len(k[0])}, t = 1',
         spectra,
         fields,
+        f'receptive fields of stage {args.stage}, on random images',
     )
     common.save(figure, args, 'overview', overview.CAPTION)
 
