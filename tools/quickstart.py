@@ -10,6 +10,7 @@ grid, fine-tunes Mask R-CNN and UperNet from it and tests both. Leaves under
     summary.md, summary.json   metrics, times, checksum of the data
     predictions.jpg            predictions beside ground truth
     curves.png                 losses and validation metrics
+    heat/                      what the networks see, overview.png first
     logs/                      what every command printed
 """
 
@@ -64,6 +65,9 @@ METRICS = {
     'mask_rcnn': {'box mAP': 'coco/bbox_mAP', 'mask mAP': 'coco/segm_mAP'},
     'upernet': {'mIoU (%)': 'mIoU'},
 }
+SWIN = 'configs/mask_rcnn/mask-rcnn_swin-t_fpn_1x_coco.py'
+SCENE = f'{DATA}/val/000015.jpg'
+CROP = f'{DATA}/classification/val/7/0017_0.jpg'
 SCRATCH = 'model.backbone.init_cfg=None'
 SHOWN = (15, 18, 20)
 SCALE = 2
@@ -106,6 +110,7 @@ def main() -> None:
     seconds['pictures'] = time.monotonic() - start
     print(f'\n{write_summary(seconds, args.from_scratch)}\n')
     print(f'pictures  {WORK}/predictions.jpg, {WORK}/curves.png')
+    print(f'heat      {WORK}/heat/overview.png and others beside it')
     print(f'table     {WORK}/summary.md')
     print(f'logs      {LOGS}')
     print(f'All took {sum(seconds.values()):.0f} s.')
@@ -215,7 +220,28 @@ def list_steps(from_scratch: bool) -> list[Step]:
         else:
             steps.append(test(task, name, options, f'--out={predictions}'))
             steps.append(test(task, name, options, '--tta'))
-    return steps
+    return steps + list_pictures()
+
+
+def list_pictures() -> list[Step]:
+    """List the steps that draw what the networks see."""
+    titles = ['vHeat-N, before', 'vHeat-N, trained', 'Swin-T, untrained']
+    beside = ['--beside', SWIN, 'none', '--titles', *titles]
+    return [
+        look('overview', 'mask_rcnn', SCENE, beside),
+        look('heat', 'mask_rcnn', SCENE, ['--sizes', '96', '192', '384']),
+        look('features', 'upernet', SCENE),
+        look('cam', 'classification', CROP),
+    ]
+
+
+def look(
+    kind: str, task: str, image: str, options: Sequence[str] = ()
+) -> Step:
+    """Return the step that draws a kind of picture of a trained network."""
+    command = [f'tools/visualization/vis_{kind}.py', CONFIGS[task]]
+    command += [f'{{{task}}}', image, f'--out-dir={WORK}/heat', *options]
+    return Step(f'draw {kind}', command, 20)
 
 
 def list_runs(from_scratch: bool) -> list[tuple[str, str]]:

@@ -57,6 +57,22 @@ def test_fine_tuning_starts_from_the_converted_checkpoint(quickstart):
     assert quickstart.SCRATCH not in steps['train upernet']
 
 
+def test_it_ends_with_pictures_of_its_own_networks(quickstart):
+    *others, overview, heat, features, cam = quickstart.list_steps(False)
+    assert others[-1].name == 'test upernet with TTA'
+    for step, task in (
+        (overview, 'mask_rcnn'),
+        (heat, 'mask_rcnn'),
+        (features, 'upernet'),
+        (cam, 'classification'),
+    ):
+        config, checkpoint, image, out = step.command[1:5]
+        assert config == quickstart.CONFIGS[task]
+        assert checkpoint == f'{{{task}}}'
+        assert image.startswith(quickstart.DATA)
+        assert out == f'--out-dir={quickstart.WORK}/heat'
+
+
 def test_a_failing_step_ends_the_run_with_its_last_words(
     quickstart, tmp_path
 ) -> None:
@@ -219,3 +235,9 @@ def test_whole_quickstart_in_small(
     for path in pictures:
         assert cv2.imread(str(path)).std() > 10
         assert str(path.relative_to(tmp_path)) in output
+    assert f'{quickstart.WORK}/heat/overview.png' in output
+    drawn = (tmp_path / quickstart.WORK / 'heat').glob('*.png')
+    assert {path.name for path in drawn} == {
+        *('overview.png', '000015_heat.png', 'spectrum.png', 'sizes.png'),
+        *('000015_features.png', '0017_0_cam.png'),
+    }
