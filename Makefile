@@ -4,9 +4,11 @@ VENV ?= .venv
 PYTHON_IN_ENV = $(VENV)/bin/python
 ENV_READY = $(VENV)/.complete
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON_IN_ENV) -m pytest -q -n 2 --dist loadfile
+DEMO = $(VENV)/demo
 BUILD_ENV = PYTHON='$(PYTHON)' VENV='$(VENV)' bash requirements/make_env.sh
 
-.PHONY: help env test test-slow test-gpu lint format quickstart clean clean-env
+.PHONY: help env test test-slow test-gpu lint format quickstart demo clean \
+  clean-env
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -22,6 +24,15 @@ $(ENV_READY): $(wildcard requirements/*.*)
 
 quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 15 minutes
 	$(PYTHON_IN_ENV) tools/quickstart.py
+
+$(DEMO)/.complete: demo/requirements.txt $(ENV_READY)
+	rm -rf '$(DEMO)'
+	$(PYTHON_IN_ENV) -m pip install --quiet --no-deps --target '$(DEMO)' \
+	  -r demo/requirements.txt
+	@touch '$@'
+
+demo: $(DEMO)/.complete  ## see the heat in a browser; trains the quickstart first
+	$(PYTHON_IN_ENV) demo/app.py
 
 test: $(ENV_READY)  ## run the fast tests: 6 minutes
 	$(PYTEST) -m 'not slow and not gpu'

@@ -1,0 +1,288 @@
+"""What the page shows of a network, as arrays; knows nothing of a browser."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from mmvheat.models import vHeat
+from mmvheat.visualization import (
+    features,
+    heat,
+    heat_pictures,
+    receptive_field,
+)
+from mmvheat.visualization.networks import (
+    Network,
+    PictureError,
+    Sample,
+    list_stages,
+)
+from mmvheat.visualization.style import new_figure, render
+
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')
+"""Formats that are decoded. Others, such as EPS, would run programs."""
+
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 640
+SHOWN_SIDE = 512
+
+
+@dataclass
+class View:
+    """An image that a visitor looks at with one network.
+
+    Attributes:
+        sample (Sample): The image as the network sees it.
+        sentence (str): What is predicted.
+        prediction (np.ndarray): The prediction drawn, RGB uint8.
+    """
+
+    sample: Sample
+    sentence: str
+    prediction: np.ndarray
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decode what a visitor uploads, no larger than needed.
+
+    Args:
+        data (bytes): A file of one of :data:`FORMATS`.
+
+    Returns:
+        np.ndarray: RGB uint8, the longer side at most :data:`MAX_SIDE`.
+
+    Raises:
+        PictureError: If it is no such file, damaged or too large.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        image = None
+    except Exception as error:  # decoders raise all sorts of them
+        raise PictureError(
+            f'This file is no image that can be read; {_list_formats()}.'
+        ) from error
+    if image is None or image.width * image.height > MAX_PIXELS:
+        raise PictureError(
+            'This image is too large; at most '
+            f'{MAX_PIXELS // 1_000_000} million pixels are taken.'
+        )
+    try:
+        image.draft('RGB', (MAX_SIDE, MAX_SIDE))  # JPEG: decode it smaller
+        image = ImageOps.exif_transpose(image).convert('RGB')
+    except Exception as error:
+        raise PictureError(
+            f'This image is damaged; {_list_formats()}.'
+        ) from error
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    return np.asarray(image)
+
+
+def _list_formats() -> str:
+    return f'upload a whole file of {", ".join(FORMATS)}'
+
+
+class Exhibit:
+    """A network on show. One visitor at a time has it.
+
+    Args:
+        network (Network): The network.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.lock = threading.Lock()
+        self.stages = list_stages(network)
+        found = [m for m in network.model.modules() if isinstance(m, vHeat)]
+        self.vheat = found[0] if found else None
+
+    @property
+    def depths(self) -> list[int]:
+        """list[int]: Blocks of every stage that conducts heat."""
+        if self.vheat is None:
+            return []
+        return [len(stage.blocks) for stage in self.vheat.layers]
+
+    def look(self, image: np.ndarray) -> View:
+        """Predict on an image, RGB uint8."""
+        with self.lock, torch.no_grad():
+            sample = self.network.prepare(image)
+            result = self.network.predict(sample)
+        draw = dict(
+            mmdet=self._draw_objects,
+            mmseg=self._draw_labels,
+            mmpretrain=self._draw_scores,
+        )[self.network.library]
+        return View(sample, *draw(sample, result))
+
+    def draw_features(self, view: View) -> np.ndarray:
+        """Draw the maps of the stages, RGB uint8."""
+        with self.lock:
+            maps = features.collect_maps(
+                self.network, view.sample, self.stages
+            )
+        return render(features.draw_features(view.sample.picture, maps))
+
+    def draw_field(self, view: View, stage: int) -> np.ndarray:
+        """Draw the receptive field of a stage (from 1) on the image."""
+        names = list(self.stages)
+        name = f'stage {stage}' if f'stage {stage}' in names else names[-1]
+        with self.lock:
+            forward = receptive_field.make_forward(
+                self.network, self.stages[name]
+            )
+            field = receptive_field.compute_field(
+                forward, [view.sample.inputs]
+            )
+        return render(receptive_field.draw_fields({name: field}))
+
+    def draw_heat(
+        self,
+        view: View,
+        point: tuple[float, float],
+        t: float,
+        stage: int,
+        block: int,
+        channel: int,
+    ) -> np.ndarray:
+        """Draw how heat has spread from a point.
+
+        Args:
+            view (View): The image.
+            point (tuple[float, float]): Column and row, in shares of the
+                width and height.
+            t (float): Time; the operator has t = 1.
+            stage (int): From 1; beyond the last it is the last.
+            block (int): From 1; likewise.
+            channel (int): From 1; 0 is the mean of all.
+
+        Returns:
+            np.ndarray: RGB uint8.
+
+        Raises:
+            PictureError: If the network conducts no heat.
+        """
+        if self.vheat is None:
+            raise PictureError(
+                'This network has no vHeat, so that no heat spreads; '
+                'predictions, features and receptive fields work.'
+            )
+        picture = view.sample.picture
+        height, width = picture.shape[:2]
+        pixel = (
+            min(int(point[0] * width), width - 1),
+            min(int(point[1] * height), height - 1),
+        )
+        blocks = self.depths
+        stage = min(max(stage, 1), len(blocks))
+        block = min(max(block, 1), blocks[stage - 1])
+        with self.lock:
+            k = heat.collect_k(self.vheat, (height, width))
+        k = k[stage - 1][block - 1]
+        title = f'stage {stage}, block {block}'
+        if channel:
+            channel = min(channel, k.shape[-1])
+            k = k[..., channel - 1 : channel]
+            title += (
+                f', channel {channel} of {self.vheat.embed_dims[stage - 1]}'
+            )
+        else:
+            title += ', mean of all channels'
+        source = heat.place_point(pixel, (height, width), k.shape[:2])
+        after = heat.conduct(source, k, [t])[0]
+        return heat_pictures.draw_film(
+            picture, np.stack([source, after]), [0, t], title
+        )[-1]
+
+    def _draw_objects(self, sample: Sample, result) -> tuple:
+        from mmdet.visualization import DetLocalVisualizer
+
+        scale = _find_scale(sample.picture)
+        picture = enlarge(sample.picture, scale)
+        found = result.pred_instances
+        found = found[found.scores >= 0.3].cpu()
+        found.bboxes = found.bboxes * scale
+        if 'masks' in found:
+            masks = found.masks.numpy().astype('u1')
+            found.masks = torch.from_numpy(
+                np.array([enlarge(mask, scale) for mask in masks]).reshape(
+                    -1, *picture.shape[:2]
+                )
+            ).bool()
+        shown = type(result)(pred_instances=found)
+        visualizer = DetLocalVisualizer(line_width=2, alpha=0.6)
+        visualizer.dataset_meta = dict(
+            classes=self.network.classes or tuple(map(str, range(1000))),
+            palette='random',
+        )
+        visualizer.add_datasample('', picture, shown, draw_gt=False)
+        names = [self._name(int(label)) for label in found.labels]
+        count = len(names)
+        if not count:
+            sentence = 'No object was found.'
+        else:
+            objects = f'{count} object{"s" * (count > 1)}'
+            sentence = f'{objects}: {", ".join(names)}.'
+        return sentence, visualizer.get_image()
+
+    def _draw_labels(self, sample: Sample, result) -> tuple:
+        labels = result.pred_sem_seg.data[0].cpu().numpy()
+        scale = _find_scale(sample.picture)
+        picture = enlarge(sample.picture, scale).astype(float)
+        # the colours of labels mean nothing, so that any that differ will do
+        hues = np.arange(256) * 0.618034 % 1
+        colors = np.stack(
+            [hues * 179, np.full(256, 200), np.full(256, 255)], -1
+        ).astype('u1')
+        palette = cv2.cvtColor(colors[None], cv2.COLOR_HSV2RGB)[0]
+        names, counts = np.unique(labels, return_counts=True)
+        painted = enlarge(labels.astype('u1'), scale)
+        shown = painted != names[counts.argmax()]
+        shown = shown[..., None] * 0.6
+        drawn = picture * (1 - shown) + palette[painted] * shown
+        found = sorted(zip(counts, names), reverse=True)
+        shares = [
+            f'{self._name(int(name))} {100 * count / labels.size:.0f} %'
+            for count, name in found[:6]
+        ]
+        return f'{", ".join(shares)} of the image.', drawn.astype('u1')
+
+    def _draw_scores(self, sample: Sample, result) -> tuple:
+        scores = result.pred_score.cpu().numpy()
+        best = scores.argsort()[::-1][:10]
+        figure = new_figure(5, 0.4 + 0.36 * len(best))
+        axes = figure.subplots()
+        names = [self._name(int(i)) for i in best]
+        axes.barh(range(len(best)), 100 * scores[best], color='0.35')
+        axes.set_yticks(range(len(best)), names)
+        axes.invert_yaxis()
+        axes.set(xlabel='score (%)', xlim=(0, 100))
+        axes.spines[['top', 'right']].set_visible(False)
+        top = int(best[0])
+        sentence = f'{self._name(top)}, with {100 * scores[top]:.0f} %.'
+        return sentence, render(figure)
+
+    def _name(self, label: int) -> str:
+        classes = self.network.classes
+        return classes[label] if label < len(classes) else f'class {label}'
+
+
+def show(view: View) -> np.ndarray:
+    """Enlarge what the network sees, so that one can point at it."""
+    return enlarge(view.sample.picture, _find_scale(view.sample.picture))
+
+
+def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:
+    """Repeat the pixels of a picture (H, W) or (H, W, C)."""
+    return picture.repeat(scale, 0).repeat(scale, 1)
+
+
+def _find_scale(picture: np.ndarray) -> int:
+    return max(1, SHOWN_SIDE // max(picture.shape[:2]))
