@@ -122,8 +122,8 @@ def draw_fields(fields: Mapping[str, Field], columns: int = 4) -> Figure:
         fields (Mapping[str, Field]): From titles to fields.
         columns (int): At most so many in a row. Defaults to 4.
     """
-    columns = min(columns, len(fields))
     rows = -(-len(fields) // columns)
+    columns = -(-len(fields) // rows)  # so that no row is all but empty
     figure = new_figure(3.1 * columns + 0.9, 3.4 * rows)
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     norm = LogNorm(_DECADES, 1, clip=True)

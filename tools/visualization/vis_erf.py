@@ -146,7 +146,11 @@ def normalized(network: Network, images: Sequence[np.ndarray], bar: tqdm):
 def make_titles(models: Sequence[tuple[str, str]]) -> list[str]:
     """Name models by their configs, and by their weights."""
     names = [Path(config.rpartition('::')[2]).stem for config, _ in models]
-    counts = Counter(names)
+    counts = Counter(
+        name
+        for name, (_, checkpoint) in zip(names, models)
+        if checkpoint != NONE
+    )
     titles = []
     for name, (_, checkpoint) in zip(names, models):
         short = name.split('_')
