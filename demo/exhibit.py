@@ -249,7 +249,7 @@ class Exhibit:
         drawn = picture * (1 - shown) + palette[painted] * shown
         found = sorted(zip(counts, names), reverse=True)
         shares = [
-            f'{self._name(int(name))} {100 * count / labels.size:.0f} %'
+            f'{self._name(int(name))}: {100 * count / labels.size:.0f} %'
             for count, name in found[:6]
         ]
         return f'{", ".join(shares)} of the image.', drawn.astype('u1')

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -46,19 +47,19 @@ def build_page(
         if image is None:
             return [None] * 6 + ['']
         exhibit = exhibits[model]
-        view = _answer(exhibit.look, image)
+        view = exhibit.look(image)
         return [
             (view, image, None),
             show(view),
             view.prediction,
-            _answer(exhibit.draw_features, view),
-            _answer(exhibit.draw_field, view, int(stage)),
+            exhibit.draw_features(view),
+            exhibit.draw_field(view, int(stage)),
             None,
             f'**Prediction:** {view.sentence}',
         ]
 
     def upload(model: str, data: bytes, stage: int) -> list:
-        return look(model, _answer(decode, data), stage)
+        return look(model, decode(data), stage)
 
     def change_model(model: str, state: tuple | None, stage: int) -> list:
         number = len(samples.get(model, ()))
@@ -100,12 +101,12 @@ def build_page(
             return None
         numbers = int(stage), int(block), int(channel)
         view, _, point = state
-        return _answer(exhibits[model].draw_heat, view, point, t, *numbers)
+        return exhibits[model].draw_heat(view, point, t, *numbers)
 
     def field(model: str, state: tuple | None, stage: int) -> Any:
         if state is None:
             return None
-        return _answer(exhibits[model].draw_field, state[0], int(stage))
+        return exhibits[model].draw_field(state[0], int(stage))
 
     with gr.Blocks(
         title='vHeat',
@@ -185,27 +186,27 @@ def build_page(
                 elem_id='erf',
             )
         shown = [state, picture, prediction, maps, erf, heat, sentence]
-        button.upload(upload, [model, button, stage], shown)
+        button.upload(_tell(upload), [model, button, stage], shown)
         sample.input(
-            lambda m, name, s: look(m, pick(m, name), s),
+            _tell(lambda m, name, s: look(m, pick(m, name), s)),
             [model, sample, stage],
             shown,
         )
         model.input(
-            change_model, [model, state, stage], [sample, block, *shown]
+            _tell(change_model), [model, state, stage], [sample, block, *shown]
         )
         where = [model, state, t, stage, block, channel]
-        picture.select(click, where, [state, heat])
+        picture.select(_tell(click), where, [state, heat])
         for slider in (t, stage, block, channel):
             slider.change(
-                spread,
+                _tell(spread),
                 where,
                 heat,
                 trigger_mode='always_last',
                 show_progress='hidden',
             )
         stage.change(
-            field,
+            _tell(field),
             [model, state, stage],
             erf,
             trigger_mode='always_last',
@@ -214,9 +215,15 @@ def build_page(
     return page
 
 
-def _answer(function: Any, *arguments: Any) -> Any:
-    """Call a function; tell a visitor what was wrong in one sentence."""
-    try:
-        return function(*arguments)
-    except PictureError as error:
-        raise gr.Error(str(error), duration=None) from error
+def _tell(answer: Callable) -> Callable:
+    """Let a visitor know what was wrong, and leave the page as it is."""
+
+    @functools.wraps(answer)  # gradio reads its parameters
+    def careful(*arguments: Any) -> Any:
+        try:
+            return answer(*arguments)
+        except PictureError as error:
+            gr.Warning(str(error), duration=None)
+            return gr.skip()
+
+    return careful

@@ -255,13 +255,18 @@ def test_visit(visitors, folder, tmp_path) -> None:
 
 def test_bad_files(visitors, folder) -> None:
     visitor, _ = visitors
+    visitor.act_and_wait(
+        lambda: visitor.upload(folder / 'images/noise.png'), 'picture'
+    )
+    before = visitor.source('picture')
     visitor.upload(folder / 'bad.png')
     visitor.wait_for_toast('no image that can be read')
     visitor.upload(folder / 'huge.png')
     visitor.wait_for_toast('at most 50 million pixels')
     visitor.upload(folder / 'large.png')
     visitor.wait_for_toast('size')
-    # and the page goes on
+    # and the page stays as it was, and goes on
+    assert visitor.source('picture') == before
     visitor.act_and_wait(
         lambda: visitor.upload(folder / 'images/dark.png'), 'picture'
     )

@@ -64,6 +64,7 @@ def test_huge_images_are_refused_before_they_are_decoded(exhibit, monkeypatch):
         b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n',
         b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
         write()[:60],
+        write(kind='PPM'),  # an image, but of a format that is not taken
     ],
 )
 def test_files_that_are_no_image_are_refused(exhibit, data):

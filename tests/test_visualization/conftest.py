@@ -64,7 +64,7 @@ def image(tmp_path: Path) -> Path:
     """A picture of 64x64 pixels: a bright disc, a dim one, some noise."""
     noise = np.random.default_rng(0).integers(0, 40, (64, 64, 3), np.uint8)
     cv2.circle(noise, (44, 20), 9, (250, 240, 230), -1)
-    cv2.circle(noise, (14, 48), 9, (120, 120, 120), -1)
+    cv2.circle(noise, (16, 46), 12, (180, 180, 180), -1)
     path = tmp_path / 'discs.png'
     cv2.imwrite(str(path), noise)
     return path
