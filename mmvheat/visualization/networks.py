@@ -162,7 +162,7 @@ def load_network(
             Defaults to None.
 
     Returns:
-        Network: In evaluation mode.
+        Network: In evaluation mode; a segmentor predicts whole images.
 
     Raises:
         UserError: If the config cannot be read.
@@ -179,6 +179,8 @@ def load_network(
     if cfg.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     _forget_pretrained(settings)
+    if (settings.get('test_cfg') or {}).get('mode') == 'slide':
+        settings.test_cfg = dict(mode='whole')  # a map shows all of an image
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = revert_sync_batchnorm(MODELS.build(settings))
     if not hasattr(model, 'backbone'):

@@ -88,6 +88,16 @@ def test_components_that_do_not_exist_are_grey(shape):
     np.testing.assert_array_equal(rgb, 0.5)
 
 
+def test_segmentor_that_slides_is_shown_the_whole_image(image):
+    slide = dict(mode='slide', crop_size=(32, 32), stride=(32, 32))
+    network = load_network(
+        str(CONFIGS / 'upernet.py'), options={'model.test_cfg': slide}
+    )
+    sample = network.prepare(str(image))
+    maps = collect_maps(network, sample, list_stages(network))
+    assert maps['stage 1'].shape[1:] == (16, 16)
+
+
 def test_what_the_network_sees_is_shown_padded(networks, tmp_path):
     picture = np.zeros((40, 64, 3), np.uint8)
     picture[:, :32] = (200, 10, 30)
