@@ -143,6 +143,15 @@ class Visitor:
         with urllib.request.urlopen(self.source(name)) as answer:
             return np.asarray(Image.open(io.BytesIO(answer.read())))
 
+    def screenshot(self, name: str, shape: tuple) -> np.ndarray:
+        """A picture as the browser paints it, scaled to a shape."""
+        found = self.find(f'#{name} img')
+        self.driver.execute_script(
+            'arguments[0].scrollIntoView({block: "center"})', found
+        )
+        painted = Image.open(io.BytesIO(found.screenshot_as_png))
+        return np.asarray(painted.convert('RGB').resize(shape[1::-1]))
+
     def upload(self, path: Path) -> None:
         self.find('#component-0, body')
         field = self.driver.find_elements('css selector', 'input[type=file]')[
@@ -247,9 +256,13 @@ def test_visit(visitors, folder, tmp_path) -> None:
         one.wait(f'#{name} img')
         assert one.pixels(name).std() > 10
     one.open_tab('Prediction')
+    for name in ('heat', 'prediction'):
+        sent = one.pixels(name)[..., :3].astype(int)
+        painted = one.screenshot(name, sent.shape)
+        assert sent.std() > 10
+        assert np.abs(painted - sent).mean() < 20, name  # scaled, of 255
+        assert np.abs(painted[::-1] - sent).mean() > 20, name
     one.driver.save_screenshot(str(tmp_path / 'page.png'))
-    page = np.asarray(Image.open(tmp_path / 'page.png'))
-    assert page.std() > 20
     assert one.errors() == two.errors() == []
 
 

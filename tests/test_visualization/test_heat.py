@@ -204,3 +204,10 @@ def test_command_with_a_number_out_of_range(run, image, arguments, words):
     job = run('vis_heat', config, 'none', image, *arguments)
     assert words in job.error
     assert not job.out.exists()
+
+
+def test_command_that_cannot_write(run, tmp_path) -> None:
+    (tmp_path / 'out').write_text('a file, no folder')
+    job = run('vis_heat', CONFIGS / 'classifier.py', 'none', '--stage', 1)
+    assert 'plate_heat.png cannot be written' in job.error
+    assert job.out.read_text() == 'a file, no folder'

@@ -6,7 +6,8 @@ import os.path as osp
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -105,8 +106,21 @@ def find_images(paths: Sequence[str]) -> dict[str, str]:
 def save(figure: Figure, args: Namespace, name: str, caption: str) -> None:
     """Save a figure in the format asked for, and say what it shows."""
     path = f'{args.out_dir}/{name}.{args.format}'
-    save_figure(figure, path)
+    with writing(path):
+        save_figure(figure, path)
     report(path, caption)
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turn what the disk objects to into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be written ({error.strerror or error}); choose '
+            'another --out-dir.'
+        ) from error
 
 
 def report(path: str, caption: str) -> None:

@@ -67,7 +67,6 @@ def main() -> None:
         raise UserError('Give at least one image, or a folder of images.')
     network = common.load(args)
     layers = [find_layer(network.model, name) for name in args.layers or ()]
-    pictures = []
     for name, path in tqdm(images.items(), desc='vis_cam', unit='image'):
         sample = network.prepare(path)
         activation = cam.compute_cam(
@@ -79,8 +78,7 @@ def main() -> None:
             method=args.method,
             score_thr=args.score_thr,
         )
-        pictures.append((name, cam.draw_cams(sample.picture, [activation])))
-    for name, figure in pictures:
+        figure = cam.draw_cams(sample.picture, [activation])
         common.save(figure, args, f'{name}_cam', cam.CAPTION)
 
 

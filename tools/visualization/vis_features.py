@@ -60,13 +60,10 @@ def main() -> None:
         }
     else:
         layers = list_stages(network)
-    pictures = []
     for name, path in tqdm(images.items(), desc='vis_features', unit='image'):
         sample = network.prepare(path)
         maps = features.collect_maps(network, sample, layers)
         figure = features.draw_features(sample.picture, maps, args.channels)
-        pictures.append((name, figure))
-    for name, figure in pictures:
         common.save(figure, args, f'{name}_features', features.CAPTION)
 
 

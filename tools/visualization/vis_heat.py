@@ -86,17 +86,17 @@ def main() -> None:
     images = common.find_images(args.images)
     network = common.load(args)
     backbone = find_vheat(network, args.config)
-    pictures = {}
-    for name, path in images.items():
-        pictures[name] = network.prepare(path).picture
-    if not pictures:
-        pictures['plate'] = np.full((*backbone.img_size, 3), 128, np.uint8)
-    jobs = len(pictures) + 1 + len(args.sizes)
+    size = None
+    jobs = max(1, len(images)) + 1 + len(args.sizes)
     with tqdm(total=jobs, desc='vis_heat', unit='picture') as bar:
-        for name, picture in pictures.items():
+        for name, path in (images or {'plate': None}).items():
+            if path is None:
+                picture = np.full((*backbone.img_size, 3), 128, np.uint8)
+            else:
+                picture = network.prepare(path).picture
             draw_heat(args, backbone, name, picture)
+            size = size or picture.shape[:2]
             bar.update()
-        size = next(iter(pictures.values())).shape[:2]
         spectra = sum_up(backbone, size)
         bar.update()
         by_size = {}
@@ -166,9 +166,12 @@ def draw_heat(
         frames = heat.conduct(conductions[0].source, k, times)
         film = heat_pictures.draw_film(picture, frames, times, title)
         path = f'{args.out_dir}/{name}_heat'
-        heat_pictures.write_gif(film, f'{path}.gif')
+        with common.writing(f'{path}.gif'):
+            heat_pictures.write_gif(film, f'{path}.gif')
         common.report(f'{path}.gif', heat_pictures.FILM_CAPTION)
-        if heat_pictures.write_mp4(film, f'{path}.mp4'):
+        with common.writing(f'{path}.mp4'):
+            has_encoder = heat_pictures.write_mp4(film, f'{path}.mp4')
+        if has_encoder:
             common.report(f'{path}.mp4', heat_pictures.FILM_CAPTION)
         else:
             tqdm.write('This OpenCV writes no MP4; the GIF is the film.')
