@@ -27,8 +27,10 @@ sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'demo'), str(PACKAGES)]
 from mmengine.device import get_device  # noqa: E402
 
 from mmvheat.engine.errors import UserError, run_main  # noqa: E402
-from mmvheat.visualization.networks import (  # noqa: E402
+from mmvheat.visualization.layers import (  # noqa: E402
     PictureError,
+)
+from mmvheat.visualization.networks import (  # noqa: E402
     load_network,
 )
 

@@ -14,15 +14,17 @@ from PIL import Image, ImageOps
 from mmvheat.models import vHeat
 from mmvheat.visualization import (
     features,
+    films,
     heat,
-    heat_pictures,
     receptive_field,
+)
+from mmvheat.visualization.layers import (
+    PictureError,
+    list_stages,
 )
 from mmvheat.visualization.networks import (
     Network,
-    PictureError,
     Sample,
-    list_stages,
 )
 from mmvheat.visualization.style import new_figure, render
 
@@ -197,7 +199,7 @@ class Exhibit:
             title += ', mean of all channels'
         source = heat.place_point(pixel, (height, width), k.shape[:2])
         after = heat.conduct(source, k, [t])[0]
-        return heat_pictures.draw_film(
+        return films.draw_film(
             picture, np.stack([source, after]), [0, t], title
         )[-1]
 

@@ -11,8 +11,10 @@ import mmcv
 import numpy as np
 from exhibit import Exhibit, View, decode, show
 
-from mmvheat.visualization import features, heat_pictures, receptive_field
-from mmvheat.visualization.networks import PictureError
+from mmvheat.visualization import features, films, receptive_field
+from mmvheat.visualization.layers import (
+    PictureError,
+)
 
 INTRODUCTION = """
 # What does a vHeat see?
@@ -146,7 +148,7 @@ def build_page(
                     buttons=[],
                     elem_id='heat',
                 )
-                gr.Markdown(heat_pictures.FILM_CAPTION)
+                gr.Markdown(films.FILM_CAPTION)
         with gr.Row():
             t = gr.Slider(0, 4, 1, step=0.05, label='time t', elem_id='t')
             stage = gr.Slider(1, 4, 1, step=1, label='stage', elem_id='stage')

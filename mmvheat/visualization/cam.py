@@ -27,13 +27,15 @@ from torch import Tensor, nn
 
 from mmvheat.models import vHeat
 
-from .networks import (
+from .layers import (
     Layer,
-    Network,
     PictureError,
-    Sample,
     find_layer,
     list_stages,
+)
+from .networks import (
+    Network,
+    Sample,
 )
 from .style import colorize, new_figure, show_image, show_map
 

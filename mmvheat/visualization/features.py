@@ -8,7 +8,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .networks import Layer, Network, PictureError, Sample, record
+from .layers import (
+    Layer,
+    PictureError,
+    record,
+)
+from .networks import (
+    Network,
+    Sample,
+)
 from .style import new_figure, show_image, show_map
 
 CAPTION = (

@@ -23,7 +23,9 @@ from mmvheat.ops import (
     squared_frequencies,
 )
 
-from .networks import PictureError
+from .layers import (
+    PictureError,
+)
 
 Size = tuple[int, int]
 

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
-from PIL import Image
-
-from mmvheat.checkpoint.writer import replace_file
 
 from .heat import Spectrum
 from .style import (
     COLOR_MAP,
     LINE_COLORS,
     LINE_STYLES,
-    PathLike,
-    colorize,
     finish_plot,
     new_figure,
-    render,
     show_image,
     show_map,
 )
@@ -38,10 +28,6 @@ SOURCE_CAPTION = (
     'for every frequency it spreads as on a metal plate, with the predicted k '
     'as the network has learned to spread it, in waves far over the image '
     '(their sign is left out); the curves cut through the hottest row.'
-)
-FILM_CAPTION = (
-    'The same heat over time: t = 0 is the source, t = 1 what the operator of '
-    'the network gives; the amount of heat stays the same.'
 )
 SPECTRUM_CAPTION = (
     'k and the decay exp(-k w^2) over the frequency plane, from slow changes '
@@ -93,7 +79,7 @@ def draw_conductions(
         show_image(left, picture, f'{row.title}: source')
         _frame_source(left, row.source, picture.shape[:2])
         constant, predicted = np.abs(row.constant), np.abs(row.predicted)
-        norm = _heat_norm(np.stack([constant, predicted]))
+        norm = heat_norm(np.stack([constant, predicted]))
         hottest = np.unravel_index(predicted.argmax(), predicted.shape)[0]
         name = f'constant k = {row.k:.3g}'
         show_map(middle, constant, name, unit=_UNIT, norm=norm)
@@ -181,40 +167,6 @@ def draw_sizes(
     return figure
 
 
-# --- the film -------------------------------------------------------------
-
-
-def draw_film(
-    picture: np.ndarray,
-    frames: np.ndarray,
-    times: Sequence[float],
-    title: str,
-) -> list[np.ndarray]:
-    """Draw the frames of a film.
-
-    Args:
-        picture (np.ndarray): RGB uint8 of shape (H, W, 3).
-        frames (np.ndarray): Heat at every time, (T, H', W').
-        times (Sequence[float]): The times.
-        title (str): Which block conducts.
-
-    Returns:
-        list[np.ndarray]: RGB uint8 of shape (h, w, 3), even sides.
-    """
-    figure = new_figure(7.2, 3.2)
-    heat = draw_heat_frame(figure, picture, frames[0], frames[0], title)
-    heat.images[0].set_norm(_heat_norm(frames))
-    images = []
-    for frame, time in zip(frames, times):
-        heat.images[0].set_data(np.abs(frame))
-        heat.set_title(f't = {time:.2f}', fontsize=10)
-        drawn = render(figure)
-        figure.set_layout_engine('none')  # what was laid out stays there
-        sides = (side - side % 2 for side in drawn.shape[:2])
-        images.append(drawn[tuple(map(slice, sides))])
-    return images
-
-
 def draw_heat_frame(
     figure: Figure | SubFigure,
     picture: np.ndarray,
@@ -238,82 +190,15 @@ def draw_heat_frame(
     figure.suptitle(title, fontsize=11)
     show_image(left, picture, 'source')
     _frame_source(left, source, picture.shape[:2])
-    norm = _heat_norm(after)
+    norm = heat_norm(after)
     show_map(right, np.abs(after), 'heat', unit=_UNIT, norm=norm)
     return right
-
-
-def write_gif(
-    images: Sequence[np.ndarray], path: PathLike, seconds: float = 0.1
-) -> None:
-    """Write a film as GIF, whole or not at all.
-
-    Args:
-        images (Sequence[np.ndarray]): RGB uint8 frames.
-        path (str | Path): The file; its folder is made.
-        seconds (float): How long a frame stays. Defaults to 0.1.
-    """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    # one palette for all, with room for the colours of heat, so that the same
-    # heat has the same colour
-    ramp = np.linspace(0, 1, images[0].shape[1])[None].repeat(200, 0)
-    palette = Image.fromarray(
-        np.concatenate([*images[:: max(1, len(images) // 8)], colorize(ramp)])
-    ).quantize(256)
-    frames = [
-        Image.fromarray(image).quantize(palette=palette, dither=0)
-        for image in images
-    ]
-    durations = [round(1000 * seconds)] * len(frames)
-    durations[-1] += 1000
-    with replace_file(path) as partial:
-        frames[0].save(
-            partial,
-            format='GIF',
-            save_all=True,
-            append_images=frames[1:],
-            duration=durations,
-            loop=0,
-        )
-
-
-def write_mp4(
-    images: Sequence[np.ndarray], path: PathLike, seconds: float = 0.1
-) -> bool:
-    """Write a film as MP4 where OpenCV can.
-
-    Args:
-        images (Sequence[np.ndarray]): RGB uint8 frames of even sides.
-        path (str | Path): The file; its folder is made.
-        seconds (float): How long a frame stays. Defaults to 0.1.
-
-    Returns:
-        bool: False where this OpenCV has no encoder; nothing is written.
-    """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        made = str(Path(folder) / 'film.mp4')  # OpenCV goes by the ending
-        height, width = images[0].shape[:2]
-        writer = cv2.VideoWriter(
-            made,
-            cv2.VideoWriter_fourcc(*'mp4v'),
-            1 / seconds,
-            (width, height),
-        )
-        if not writer.isOpened():
-            return False
-        for image in images:
-            writer.write(np.ascontiguousarray(image[..., ::-1]))
-        writer.release()
-        with replace_file(path) as partial:
-            shutil.copyfile(made, partial)
-    return True
 
 
 # --- helpers --------------------------------------------------------------
 
 
-def _heat_norm(values: np.ndarray) -> LogNorm:
+def heat_norm(values: np.ndarray) -> LogNorm:
     """Colours over four decades; what is colder looks like the coldest."""
     hottest = float(np.abs(values).max())
     return LogNorm(hottest * _DECADES, hottest, clip=True)

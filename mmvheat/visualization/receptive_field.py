@@ -18,7 +18,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch import Tensor
 
-from .networks import Layer, Network, record
+from .layers import (
+    Layer,
+    record,
+)
+from .networks import (
+    Network,
+)
 from .style import new_figure, show_map
 
 SHARES = (0.2, 0.3, 0.5, 0.99)

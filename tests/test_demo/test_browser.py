@@ -22,7 +22,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mmvheat.visualization.networks import load_network
+from mmvheat.visualization.networks import (
+    load_network,
+)
 from mmvheat.visualization.style import colorize
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvheat.visualization.networks import PictureError, load_network
+from mmvheat.visualization.layers import (
+    PictureError,
+)
+from mmvheat.visualization.networks import (
+    load_network,
+)
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'tests/test_tools/configs'

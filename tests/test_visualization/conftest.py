@@ -14,7 +14,10 @@ import pytest
 import torch
 
 from mmvheat.visualization import style
-from mmvheat.visualization.networks import Network, load_network
+from mmvheat.visualization.networks import (
+    Network,
+    load_network,
+)
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'tests/test_tools/configs'

@@ -13,9 +13,11 @@ import torch
 from mmengine.hub import get_config
 
 from mmvheat.visualization import cam
-from mmvheat.visualization.networks import (
+from mmvheat.visualization.layers import (
     PictureError,
     find_layer,
+)
+from mmvheat.visualization.networks import (
     load_network,
 )
 

@@ -12,10 +12,12 @@ import torch
 from sklearn.decomposition import PCA
 
 from mmvheat.visualization.features import collect_maps, project_to_rgb
-from mmvheat.visualization.networks import (
+from mmvheat.visualization.layers import (
     PictureError,
     find_layer,
     list_stages,
+)
+from mmvheat.visualization.networks import (
     load_network,
 )
 

@@ -12,8 +12,10 @@ from PIL import Image
 from scipy.fft import dctn, idctn
 from scipy.stats import norm
 
-from mmvheat.visualization import heat, heat_pictures
-from mmvheat.visualization.networks import PictureError
+from mmvheat.visualization import films, heat, heat_pictures
+from mmvheat.visualization.layers import (
+    PictureError,
+)
 
 CONFIGS = Path(__file__).parents[1] / 'test_tools/configs'
 PLATE = (20, 31)
@@ -146,16 +148,16 @@ def test_film_is_written_as_gif_and_mp4(tmp_path):
     times = [0, 0.5, 1]
     frames = heat.conduct(source, 2.0, times)
     picture = np.full((64, 64, 3), 90, np.uint8)
-    film = heat_pictures.draw_film(picture, frames, times, 'stage 1')
+    film = films.draw_film(picture, frames, times, 'stage 1')
     assert len({image.shape for image in film}) == 1
     assert (film[0] != film[1]).any() and (film[1] != film[2]).any()
-    heat_pictures.write_gif(film, tmp_path / 'new/film.gif')
+    films.write_gif(film, tmp_path / 'new/film.gif')
     with Image.open(tmp_path / 'new/film.gif') as gif:
         assert gif.n_frames == 3
         gif.seek(1)
         shown = np.asarray(gif.convert('RGB')).astype(int)
     assert np.abs(shown - film[1]).mean() < 6  # of 255: the palette
-    if heat_pictures.write_mp4(film, tmp_path / 'film.mp4'):
+    if films.write_mp4(film, tmp_path / 'film.mp4'):
         video = cv2.VideoCapture(str(tmp_path / 'film.mp4'))
         assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
 

@@ -19,7 +19,10 @@ from pycocotools import mask as coco_mask
 from mmvheat.datasets.digit_files import CROP_SIDES, CROP_SIZE, load_splits
 from mmvheat.datasets.digit_painting import paint_scene
 from mmvheat.visualization import cam
-from mmvheat.visualization.networks import Network, load_network
+from mmvheat.visualization.networks import (
+    Network,
+    load_network,
+)
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / 'data/digit_scenes'

@@ -11,7 +11,9 @@ import torch
 from scipy.signal import convolve2d
 from torch import nn
 
-from mmvheat.visualization.networks import find_layer
+from mmvheat.visualization.layers import (
+    find_layer,
+)
 from mmvheat.visualization.receptive_field import (
     Field,
     compute_field,

@@ -16,10 +16,12 @@ from tqdm import tqdm
 
 from mmvheat.engine.config import ConfigOptions
 from mmvheat.engine.errors import UserError, run_main
+from mmvheat.visualization.layers import (
+    PictureError,
+)
 from mmvheat.visualization.networks import (
     NONE,
     Network,
-    PictureError,
     load_network,
 )
 from mmvheat.visualization.style import FORMATS, save_figure

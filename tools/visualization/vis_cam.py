@@ -20,7 +20,9 @@ import common  # noqa: E402
 
 from mmvheat.engine.errors import UserError  # noqa: E402
 from mmvheat.visualization import cam  # noqa: E402
-from mmvheat.visualization.networks import find_layer  # noqa: E402
+from mmvheat.visualization.layers import (  # noqa: E402
+    find_layer,
+)
 
 
 def parse_args() -> Namespace:

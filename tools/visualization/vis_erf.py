@@ -27,12 +27,14 @@ import common  # noqa: E402
 
 from mmvheat.engine.errors import UserError  # noqa: E402
 from mmvheat.visualization import receptive_field  # noqa: E402
-from mmvheat.visualization.networks import (  # noqa: E402
-    NONE,
+from mmvheat.visualization.layers import (  # noqa: E402
     Layer,
-    Network,
     find_layer,
     list_stages,
+)
+from mmvheat.visualization.networks import (  # noqa: E402
+    NONE,
+    Network,
     load_network,
     read_image,
 )

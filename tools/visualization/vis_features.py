@@ -22,7 +22,7 @@ import common  # noqa: E402
 
 from mmvheat.engine.errors import UserError  # noqa: E402
 from mmvheat.visualization import features  # noqa: E402
-from mmvheat.visualization.networks import (  # noqa: E402
+from mmvheat.visualization.layers import (  # noqa: E402
     find_layer,
     list_stages,
 )

@@ -23,8 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import common  # noqa: E402
 
 from mmvheat.engine.errors import UserError  # noqa: E402
-from mmvheat.visualization import heat, heat_pictures  # noqa: E402
-from mmvheat.visualization.networks import find_vheat  # noqa: E402
+from mmvheat.visualization import films, heat, heat_pictures  # noqa: E402
+from mmvheat.visualization.networks import (  # noqa: E402
+    find_vheat,
+)
 
 
 def parse_args() -> Namespace:
@@ -164,15 +166,15 @@ def draw_heat(
         title, k = next(iter(chosen.items()))
         times = np.linspace(0, args.until, args.steps + 1)
         frames = heat.conduct(conductions[0].source, k, times)
-        film = heat_pictures.draw_film(picture, frames, times, title)
+        film = films.draw_film(picture, frames, times, title)
         path = f'{args.out_dir}/{name}_heat'
         with common.writing(f'{path}.gif'):
-            heat_pictures.write_gif(film, f'{path}.gif')
-        common.report(f'{path}.gif', heat_pictures.FILM_CAPTION)
+            films.write_gif(film, f'{path}.gif')
+        common.report(f'{path}.gif', films.FILM_CAPTION)
         with common.writing(f'{path}.mp4'):
-            has_encoder = heat_pictures.write_mp4(film, f'{path}.mp4')
+            has_encoder = films.write_mp4(film, f'{path}.mp4')
         if has_encoder:
-            common.report(f'{path}.mp4', heat_pictures.FILM_CAPTION)
+            common.report(f'{path}.mp4', films.FILM_CAPTION)
         else:
             tqdm.write('This OpenCV writes no MP4; the GIF is the film.')
 

@@ -26,9 +26,11 @@ from mmvheat.visualization import (  # noqa: E402
     overview,
     receptive_field,
 )
+from mmvheat.visualization.layers import (  # noqa: E402
+    list_stages,
+)
 from mmvheat.visualization.networks import (  # noqa: E402
     find_vheat,
-    list_stages,
     load_network,
 )
 
