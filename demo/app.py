@@ -11,6 +11,7 @@ otherwise. Needs the package gradio: pip install 'mmvheat[demo]'.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -159,7 +160,8 @@ def main() -> None:
     # Said by mmengine whenever it looks for a package.
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     args = parse_args()
-    # What visitors send and see goes with the process.
+    # What visitors send and see goes with the process, however it ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder
         page = import_page()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import shutil
 import socket
 import subprocess
@@ -67,6 +68,8 @@ def server(folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
+    files = folder / 'files'
+    files.mkdir()
     log = open(folder / 'log.txt', 'w')  # noqa: SIM115
     process = subprocess.Popen(
         [sys.executable, ROOT / 'demo/app.py', '--config', CONFIG]
@@ -74,6 +77,7 @@ def server(folder: Path) -> Iterator[str]:
         + ['--port', str(port), '--no-browser', '--device', 'cpu'],
         stdout=log,
         stderr=subprocess.STDOUT,
+        env={**os.environ, 'TMPDIR': str(files)},
     )
     address = f'http://127.0.0.1:{port}'
     try:
@@ -87,8 +91,9 @@ def server(folder: Path) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait()
+        assert process.wait(60) == 143
         log.close()
+    assert not list(files.iterdir())
 
 
 class Visitor:
