@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from mmvheat.models import vHeat
 from mmvheat.ops import (
@@ -45,6 +46,9 @@ def collect_k(backbone: vHeat, size: Size) -> list[list[np.ndarray]]:
         list[list[np.ndarray]]: For every stage, for every block: diffusivity
         times time of every frequency and channel, float32 (H, W, C) on the
         plate of the stage.
+
+    Raises:
+        PictureError: If the blocks do not conduct heat with such a k.
     """
     collected = []
     with torch.no_grad():
@@ -56,11 +60,32 @@ def collect_k(backbone: vHeat, size: Size) -> list[list[np.ndarray]]:
             )
             collected.append(
                 [
-                    block.op.to_k(embedding).float().cpu().numpy()
+                    _predict_k(block.op, embedding).float().cpu().numpy()
                     for block in stage.blocks
                 ]
             )
     return collected
+
+
+def _predict_k(op: nn.Module, embedding: Tensor) -> Tensor:
+    """Predict k of one operator, (H, W, C) as the embedding.
+
+    Operators may have another law of propagation, or another source of k.
+    """
+    law = type(getattr(op, 'propagator', None)).__name__
+    if law not in ('NoneType', 'HeatPropagator'):
+        raise PictureError(
+            f'The blocks spread features by {law}, not by heat conduction; '
+            'vis_erf.py, vis_features.py and vis_cam.py work with it.'
+        )
+    if type(op.to_k).__name__ == 'PooledSource':
+        raise PictureError(
+            'The blocks predict k from the features of every image, so that '
+            'there is none to draw for a size; vis_erf.py, vis_features.py '
+            'and vis_cam.py work with it.'
+        )
+    # one number, one a channel, or one for every frequency and channel
+    return op.to_k(embedding).expand(embedding.shape)
 
 
 def find_plate(size: Size, stage: int) -> Size:

@@ -78,3 +78,11 @@ def test_no_vheat_and_no_interval_are_refused():
         hook.before_train(SimpleNamespace(model=torch.nn.Linear(1, 1)))
     with pytest.raises(ValueError, match='at least 1, but got 0'):
         HOOKS.build(dict(type='KSpectrumHook', interval=0))
+
+
+def test_another_law_is_refused_before_the_training(runner):
+    hook = HOOKS.build(dict(type='KSpectrumHook'))
+    op = runner.model.backbone.layers[0][0].op
+    op.propagator = torch.nn.Identity()
+    with pytest.raises(ValueError, match='by Identity, not by heat'):
+        hook.before_train(runner)

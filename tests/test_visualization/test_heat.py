@@ -97,6 +97,44 @@ def test_collected_k_is_what_the_blocks_compute(build, size):
         np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
 
 
+class Source(torch.nn.Module):
+    """k that is no prediction from the embedding."""
+
+    def __init__(self, k) -> None:
+        super().__init__()
+        self.k = torch.tensor(k)
+
+    def forward(self, embedding):
+        return self.k
+
+
+class PooledSource(Source):
+    pass
+
+
+class WavePropagator(torch.nn.Module):
+    pass
+
+
+@pytest.mark.parametrize('k', [2.0, [3.0], list(range(8))])
+def test_k_that_is_the_same_for_every_frequency(build, k):
+    model = build('pre_norm', out_indices=(0,))
+    model.layers[0][0].op.to_k = Source(k)
+    ((collected,),) = heat.collect_k(model, (64, 64))
+    expected = np.broadcast_to(k, (16, 16, 8))
+    np.testing.assert_array_equal(collected, expected)
+
+
+def test_blocks_without_such_a_k_are_refused(build):
+    model = build('pre_norm')
+    model.layers[2][0].op.to_k = PooledSource(1.0)
+    with pytest.raises(PictureError, match='from the features of every'):
+        heat.collect_k(model, (64, 64))
+    model.layers[2][0].op.propagator = WavePropagator()
+    with pytest.raises(PictureError, match='by WavePropagator, not by heat'):
+        heat.collect_k(model, (64, 64))
+
+
 def test_spectrum_of_a_constant_k():
     k = 0.7
     spectrum = heat.compute_spectrum(np.full((64, 96, 3), k))

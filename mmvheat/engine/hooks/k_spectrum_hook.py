@@ -58,7 +58,7 @@ class KSpectrumHook(Hook):
         """Find the backbone before it costs time.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or it conducts no heat.
         """
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
@@ -69,6 +69,15 @@ class KSpectrumHook(Hook):
                 'the hook out of the config'
             )
         self.backbone = found[0]
+        from mmvheat.visualization.heat import collect_k
+        from mmvheat.visualization.layers import PictureError
+
+        try:
+            collect_k(self.backbone, self.backbone.img_size)
+        except PictureError as error:
+            raise ValueError(
+                f'KSpectrumHook has nothing to log: {error}'
+            ) from error
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log after every ``interval`` epochs."""
