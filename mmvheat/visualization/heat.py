@@ -21,7 +21,6 @@ from mmvheat.ops import (
     conduct_heat,
     heat_decay,
     resize_freq_embed,
-    squared_frequencies,
 )
 
 from .layers import (
@@ -238,8 +237,9 @@ def compute_spectrum(k: np.ndarray) -> Spectrum:
     """
     k = torch.from_numpy(np.array(k, np.float64))
     decay = heat_decay(k).numpy()
-    distance = squared_frequencies(k)[..., 0].sqrt().numpy()
     k = k.numpy()
+    rows, columns = (np.arange(n) * np.pi / n for n in k.shape[:2])
+    distance = np.hypot(rows[:, None], columns)
     width = np.pi / max(2, min(k.shape[:2]))
     ring = np.floor(distance / width).astype(int)
     rings = [ring == i for i in range(ring.max() + 1) if (ring == i).any()]
