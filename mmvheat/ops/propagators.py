@@ -37,8 +37,8 @@ from torch import Tensor
 
 from .heat import heat_response
 
-_SERIES = 9
-"""Terms of the series around the border between swinging and creeping."""
+_BORDER = 1e-2
+"""Where (omega t)^2 is less, swinging and creeping are one power series."""
 
 
 def fractional_response(
@@ -134,7 +134,7 @@ def wave_response(
     half = alpha / 2
     squared = v.square() * s - half.square()  # omega^2
     phase = squared * t.square()
-    near, swings = phase.abs() < 1, phase > 0
+    near, swings = phase.abs() < _BORDER, phase > 0
     # Where a branch is not taken its argument is 1: no NaN in its gradient.
     one = torch.ones_like(phase)
 
@@ -152,15 +152,15 @@ def wave_response(
         1 + gap / 2 - (r + half) * gap / (2 * kappa)
     )
 
-    cosine, sine = _sum_series(torch.where(near, phase, one))
+    cosine, sine = _sum_series(torch.where(near, phase, 0))
     border = torch.exp(-half * t) * (cosine + (r + half) * t * sine)
     return torch.where(near, border, torch.where(swings, swing, creep))
 
 
 def _sum_series(phase: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum cos(x) and sin(x) / x for x^2 in [-1, 1], to double precision."""
+    """Sum cos(x) and sin(x) / x for a small x^2, to double precision."""
     cosine = sine = torch.ones_like(phase)
-    for n in range(2 * _SERIES, 0, -2):
+    for n in (8, 6, 4, 2):
         cosine = 1 - phase * cosine / (n * (n - 1))
         sine = 1 - phase * sine / (n * (n + 1))
     return cosine, sine

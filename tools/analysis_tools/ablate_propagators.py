@@ -4,8 +4,8 @@
     python tools/analysis_tools/ablate_propagators.py --laws heat wave \
         --seeds 0 1 2 3 4
 
-The narrow vHeat of ``configs/quickstart/vheat-n_3e_digit-crops-32x32.py`` is
-trained on the digit crops with each law and seed, 27 runs of about a minute.
+The narrow vHeat of ``configs/quickstart/vheat-n_2e_digit-crops-32x32.py`` is
+trained on the digit crops with each law and seed, 27 runs of half a minute.
 Data that are not there are made. Runs that are done are not repeated, so that
 the command may be interrupted and given again. Into ``--out-dir`` go the runs,
 and ``ablation.md`` and ``ablation.png`` of those that are done. The data set
@@ -34,7 +34,7 @@ from mmvheat.engine.errors import UserError, run_main
 from mmvheat.visualization import read_training_log
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = 'configs/quickstart/vheat-n_3e_digit-crops-32x32.py'
+CONFIG = 'configs/quickstart/vheat-n_2e_digit-crops-32x32.py'
 DATA = 'data/digit_scenes'
 METRIC = 'accuracy/top1'
 
@@ -123,7 +123,7 @@ def train(name: str, seed: int, folder: Path) -> dict:
     command = ['tools/train.py', CONFIG, f'--work-dir={folder}']
     command += [f'--seed={seed}', '--cfg-options']
     # Nothing but the last checkpoint is of use, and not for long.
-    command += ['default_hooks.checkpoint.interval=3', *options]
+    command += ['default_hooks.checkpoint.interval=2', *options]
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     code = run_in_child(command, folder / 'log.txt')
