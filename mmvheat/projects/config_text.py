@@ -10,6 +10,12 @@ from .records import DataSet
 from .rendering import WIDTH, Code, assign, comment
 
 MOST_LINES = 60
+_IMPORT = """\
+# What `mmvheat::` means is known once mmvheat was imported, which the tools of
+# mmdet, mmsegmentation and mmpretrain do not do before they read a config.
+_base_ = []
+import mmvheat  # noqa: E402, F401
+"""
 _MOST_CLASS_LINES = 8  # more classes stand in a file of their own
 _METRICS = dict(
     detection='coco/bbox_mAP',
@@ -34,8 +40,8 @@ def write_config(
         title (str): Name of the data.
 
     Returns:
-        dict[str, str]: Texts by file name: the config, and ``classes.py``
-        where there are many classes.
+        dict[str, str]: Texts by file name: the config, what it inherits
+        first, and ``classes.py`` where there are many classes.
 
     Raises:
         UserError: It does not fit 60 lines.
@@ -59,15 +65,15 @@ def _compose(
     metainfo = dict(classes=tuple(data.classes), palette=palette)
     if data.task == 'classification':
         del metainfo['palette']
-    class_lines, files = assign('metainfo', metainfo), {}
-    bases = [f"_base_ = '{base.name}'"]
+    class_lines = assign('metainfo', metainfo)
+    files, bases = {'import_mmvheat.py': _IMPORT}, ['./import_mmvheat.py']
     if len(class_lines) > most:
         head = comment(f'The {len(data.classes)} classes of {title}.')
         files['classes.py'] = '\n'.join([*head, *class_lines]) + '\n'
-        bases = assign('_base_', [base.name, './classes.py'])
+        bases.append('./classes.py')
         class_lines = ['metainfo = _base_.metainfo  # classes.py']
     parts = [
-        [*_head(data, base, title), *bases],
+        [*_head(data, base, title), *assign('_base_', [*bases, base.name])],
         [_title('data'), *_data(data, base, fit, class_lines)],
         [_title('model'), *_model(data, base, fit)],
         [_title('schedule'), *_schedule(data, base, fit)],
@@ -85,8 +91,8 @@ def _head(data: DataSet, base: Base, title: str) -> list[str]:
     what = f'{len(data.classes)} class' + 'es' * (len(data.classes) > 1)
     return [
         *comment(
-            f'{base.short} on {title}: {what}, {train} images to train on, '
-            f'{val} to validate.'
+            f'{base.short} on {title}: {what}, {train} train and {val} val '
+            'images.'
         ),
         '# An ordinary config: `mmvheat new --update` keeps your edits.',
     ]

@@ -70,6 +70,7 @@ mim test mmvheat {config} --checkpoint {last}
 | | |
 | :--- | :--- |
 | [{config}]({config}) | the config: data, model, schedule |
+| `import_mmvheat.py` | lets the tools of {library} find `mmvheat::` |
 | `labels/` | the labels as {library} reads them, made from yours |
 | `labels/splits.csv` | the split, if it was drawn here; edit and update |
 | `report/` | what was found in the data, all of it in `findings.csv` |

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,18 @@ def test_upstream_reads_the_labels_that_were_written(write, create, name):
             label = dataset.metainfo['classes'][info['gt_label']]
             assert Path(info['img_path']).parent.name == label
     assert total == (24 if name == 'folders' else 12)
+
+
+def test_a_tool_that_does_not_import_mmvheat_reads_it(write, look, tmp_path):
+    config = write_text(look(write('yolo')), tmp_path)
+    read = 'from mmengine.config import Config; import sys\n'
+    read += 'cfg = Config.fromfile(sys.argv[1])\n'
+    read += 'print(cfg.model.backbone.type, cfg.metainfo.classes)'
+    done = subprocess.run(
+        [sys.executable, '-c', read, config], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f'vHeat {NAMES}'
 
 
 def test_the_rate_is_scaled_and_the_scale_of_large_images_kept(write, look):
