@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import config, utils
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 
 from mmvheat import fast
 from mmvheat.fast import lean
@@ -50,6 +50,12 @@ def libraries_looked_up_once() -> Iterator[None]:
             found = functools.cache(getattr(module, name))
             patch.setattr(module, name, found)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_default_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the scope that another test has left: every config sets its own."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
 
 
 @pytest.fixture(

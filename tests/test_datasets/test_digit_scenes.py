@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmvheat.datasets import (
@@ -138,9 +137,7 @@ def test_every_class_is_split_alike(root):
     np.testing.assert_allclose(val / (train + val), 0.2, atol=0.01)
 
 
-def test_mmdet_and_mmseg_read_it(root, monkeypatch):
-    # Another test's scope of mmseg would hide what mmseg inherits.
-    monkeypatch.setattr(DefaultScope, '_instance_dict', {})
+def test_mmdet_and_mmseg_read_it(root):
     CocoDataset = pytest.importorskip('mmdet.datasets').CocoDataset
     BaseSegDataset = pytest.importorskip('mmseg.datasets').BaseSegDataset
     coco = CocoDataset(
