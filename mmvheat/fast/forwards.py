@@ -75,12 +75,9 @@ def _conduct(
         linear, transform = onednn.linear, onednn.transform_2d
 
     weight, bias = op.linear.weight, op.linear.bias
+    u, z = linear(x, weight, bias).chunk(2, dim=-1)
     if is_lean(x):
-        # One product would keep u as long as z.
-        biases = (None, None) if bias is None else bias.chunk(2)
-        u, z = map(partial(linear, x), weight.chunk(2), biases)
-    else:
-        u, z = linear(x, weight, bias).chunk(2, dim=-1)
+        z = z.contiguous()  # else u would be kept as long as z
     mean, rest = split_mean(u)
     rows, columns = get_bases(rest)
     spectrum = transform(rest, rows, columns)
