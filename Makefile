@@ -22,7 +22,7 @@ env:  ## build .venv, pinned, and prove that it works: 11 minutes, once
 $(ENV_READY): $(wildcard requirements/*.*)
 	@$(BUILD_ENV)
 
-quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 15 minutes
+quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 16 minutes
 	$(PYTHON_IN_ENV) tools/quickstart.py
 
 $(DEMO)/.complete: demo/requirements.txt $(ENV_READY)
@@ -34,10 +34,10 @@ $(DEMO)/.complete: demo/requirements.txt $(ENV_READY)
 demo: $(DEMO)/.complete  ## see the heat in a browser; trains the quickstart first
 	$(PYTHON_IN_ENV) demo/app.py
 
-test: $(ENV_READY)  ## run the fast tests: 6 minutes
+test: $(ENV_READY)  ## run the fast tests: 8 minutes
 	$(PYTEST) -m 'not slow and not gpu'
 
-test-slow: $(ENV_READY)  ## run the slow tests: 10 minutes
+test-slow: $(ENV_READY)  ## run the slow tests: 25 minutes
 	$(PYTEST) -m slow
 
 test-gpu: $(ENV_READY)  ## run the acceptance suite of a GPU, 15 minutes

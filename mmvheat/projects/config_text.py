@@ -53,7 +53,7 @@ def write_config(
             return texts
     raise UserError(
         f'The config would have {text.count(chr(10))} lines, at most '
-        f'{MOST_LINES} are written; give the data a shorter path.'
+        f'{MOST_LINES} are written; give the data a shorter name.'
     )
 
 
@@ -143,7 +143,8 @@ def _data(
         *assign('val_dataloader', dict(**size, dataset=Code('val'))),
     ]
     if test == 'test':
-        inner = dict(**size, dataset=dataset('test', _TEST))
+        lines += assign('test', dataset('test', _TEST))
+        inner = dict(**size, dataset=Code('test'))
         lines += assign('test_dataloader', inner)
     elif '_delete_' in common:  # which works once
         inner = dict(**size, dataset=Code('dict(val)'))
@@ -288,7 +289,7 @@ def _optimizer(
     rate = Code(f'{lr:g} * {images} / {recipe}')
     lines = comment(
         f'The lr of the recipe for {recipe} images a step, scaled to {images}'
-        + (f', but not below {least:g}.' if linear < least else '.')
+        + (f', at least {least:g}.' if linear < least else '.')
     )
     if linear < least:
         rate = Code(f'max({rate}, {least:g})')

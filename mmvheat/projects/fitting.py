@@ -131,7 +131,7 @@ def _fit_batch(
     most = max(min(fits, most, train // 4), 2 if train > 1 else 1)
     batch = 1 << (int(most).bit_length() - 1)
     return batch, (
-        f'{name} with {memory:.0f} GiB; an image takes about {each:.2g}.'
+        f'{name} with {memory:.0f} GiB; an image takes about {each:.2g} GiB.'
     )
 
 
