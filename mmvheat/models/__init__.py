@@ -1,5 +1,6 @@
 """The vHeat backbone and its building blocks."""
 
+from mmvheat.nn import HeatConduction2d, HeatConduction3d
 from mmvheat.version import check_versions
 
 check_versions()
@@ -13,6 +14,8 @@ from .weights import adapt_state_dict  # noqa: E402
 __all__ = [
     'HeatBlock',
     'HeatConduction',
+    'HeatConduction2d',
+    'HeatConduction3d',
     'Mlp',
     'adapt_state_dict',
     'build_propagator',

@@ -191,3 +191,10 @@ def test_faults_are_told_in_a_sentence(make, sentence):
     with pytest.raises(ValueError) as caught:
         make()
     assert str(caught.value) == sentence
+
+
+def test_models_have_the_layers_too():
+    from mmvheat import models
+
+    assert models.HeatConduction2d is HeatConduction2d
+    assert models.HeatConduction3d is HeatConduction3d
