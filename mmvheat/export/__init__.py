@@ -1,0 +1,22 @@
+"""Whole models as programs that run where there is no OpenMMLab."""
+
+from .models import (
+    build_backbone,
+    build_model,
+    choose_size,
+    describe,
+    list_training_images,
+)
+from .programs import Program, build_program
+from .write import export
+
+__all__ = [
+    'Program',
+    'build_backbone',
+    'build_model',
+    'build_program',
+    'choose_size',
+    'describe',
+    'export',
+    'list_training_images',
+]
