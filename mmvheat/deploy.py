@@ -493,12 +493,14 @@ def paint(
     for label, mask in zip(result.get('labels', ()), result.get('masks', ())):
         picture[mask] = 0.5 * picture[mask] + 0.5 * _colour(label, meta)
     picture = Image.fromarray(picture.astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
-    if 'label' in result:
+    if 'label' in result:  # whose name needs room
+        ratio = -(-224 // min(picture.size))
+        picture = picture.resize([side * ratio for side in picture.size])
+        draw = ImageDraw.Draw(picture)
         best = result['label']
         lines = [((0, 0), best, float(result['scores'][best]))]
     else:
-        lines = []
+        draw, lines = ImageDraw.Draw(picture), []
         for box, label, score in zip(
             result['boxes'], result['labels'], result['scores']
         ):

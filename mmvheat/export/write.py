@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def export(
     batch: bool = False,
     meta: dict[str, Any] | None = None,
     calibration: Sequence[np.ndarray] | None = None,
+    sample: np.ndarray | None = None,
 ) -> float:
     """Export a program, run the file and compare before it appears.
 
@@ -84,7 +85,14 @@ def export(
                     torch.export.save(recorded, file, extra_files=extra)
             else:
                 compile_ahead(recorded, partial, meta)
-            found = compare(program, partial, format, size, dynamic, batch)
+            images = [make_images(program, size)]
+            if sample is not None:
+                images = [torch.from_numpy(sample)]
+            if dynamic:
+                images.append(make_images(program, _SECOND_SIZE))
+            if batch:
+                images = [torch.cat([x, x.flip(1), x]) for x in images]
+            found = compare(program, load(partial, format), images)
             if not found <= _TOLERANCES[precision]:
                 raise UserError(
                     f'The exported program differs by {found:.1e} from the '
@@ -338,22 +346,16 @@ def compile_ahead(
 
 
 def compare(
-    program: nn.Module,
-    path: Path,
-    format: str,
-    size: tuple[int, int],
-    dynamic: bool,
-    batch: bool,
+    program: nn.Module, run: Callable, samples: Sequence[Tensor]
 ) -> float:
-    """Run a file and the program it was made of on random images.
+    """Run what was loaded from a file, and the program it was made of.
 
     Returns:
         float: The largest difference, relative to the largest value, of all
-        outputs but what a tie may exchange: of detectors, of the scores.
+        outputs; of detectors of the scores, since a tie may exchange boxes.
     """
-    run, differences = load(path, format), []
-    for shape in [size, _SECOND_SIZE] if dynamic else [size]:
-        images = make_images(program, shape, batch=3 if batch else 1)
+    differences = []
+    for images in samples:
         with torch.no_grad():
             expected = dict(zip(program.outputs, program(images)))
         found = dict(zip(program.outputs, run(images)))
@@ -365,7 +367,7 @@ def compare(
     return max(differences)
 
 
-def load(path: str | os.PathLike, format: str):
+def load(path: str | os.PathLike, format: str) -> Callable:
     """Load a program from a file.
 
     Returns:

@@ -62,15 +62,24 @@ def test_exported_program_equals_eager(model, program, size, batch):
 
 @pytest.fixture(scope='module')
 def tool():
-    return runpy.run_path(str(ROOT / 'tools/deployment/export_onnx.py'))
+    return runpy.run_path(str(ROOT / 'tools/deployment/export.py'))
+
+
+def export_backbone(model, target):
+    from mmvheat.export import export
+    from mmvheat.export.programs import Backbone
+
+    return export(
+        Backbone(model), target, size=(64, 64), dynamic=True, batch=True
+    )
 
 
 @pytest.fixture(scope='module')
-def onnx_file(model, tool, tmp_path_factory):
+def onnx_file(model, tmp_path_factory):
     for package in ('onnx', 'onnxscript', 'onnxruntime'):
         pytest.importorskip(package)
     target = tmp_path_factory.mktemp('onnx') / 'backbone.onnx'
-    assert tool['export'](model, target) <= 1e-4
+    assert export_backbone(model, target) <= 1e-4
     assert [p.name for p in target.parent.iterdir()] == ['backbone.onnx']
     return target
 
@@ -116,7 +125,7 @@ class TestCommand:
 
         def run(*args):
             monkeypatch.setattr(
-                'sys.argv', ['export_onnx.py', *map(str, args)]
+                'sys.argv', ['export.py', *map(str, args), '--backbone']
             )
             code = 0
             try:
@@ -150,7 +159,7 @@ class TestCommand:
         torch.save(dict(state_dict=weights), checkpoint)
         target = tmp_path / 'out.onnx'
 
-        code, said = run(config, target, '--checkpoint', checkpoint)
+        code, said = run(config, checkpoint, target, '--dynamic')
 
         assert code == 0
         assert re.search(r'out.onnx: .*, equal to the backbone', said)
@@ -166,6 +175,8 @@ class TestCommand:
     def test_a_program_that_differs_is_not_written(
         self, tool, model, onnx_file, tmp_path, monkeypatch
     ):
+        from mmvheat.export import write
+
         class Program:
             """What the exporter gives for the unchanged model."""
 
@@ -173,11 +184,12 @@ class TestCommand:
             def save(path):
                 Path(path).write_bytes(onnx_file.read_bytes())
 
-        monkeypatch.setattr(torch.onnx, 'export', lambda *_, **__: Program)
+        monkeypatch.setattr(write, 'record', lambda *_, **__: None)
+        monkeypatch.setattr(write, 'translate', lambda *_, **__: Program)
         changed = copy.deepcopy(model)
         changed.outnorm2.bias += 0.01
         with pytest.raises(tool['UserError'], match='differs by .* nothing'):
-            tool['export'](changed, tmp_path / 'model.onnx')
+            export_backbone(changed, tmp_path / 'model.onnx')
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(
@@ -185,32 +197,39 @@ class TestCommand:
         [
             ('huge', (), 'huge is neither a .py config nor one of the'),
             ('none.py', (), 'config none.py does not exist'),
-            ('tiny', ('--checkpoint', 'none.pth'), 'none.pth'),
             ('tiny', ('--img-size', '8'), 'at least 32 pixels, but got 8'),
+            ('tiny', ('--size', '8', '64'), 'at least 32 pixels, but got 8'),
+            ('tiny', ('--format=aoti', '--fp16'), 'are for --format onnx'),
+            ('tiny', ('--int8',), 'leave out --backbone'),
         ],
     )
     def test_faults_are_told_in_a_sentence(
         self, run, tmp_path, model, options, sentence
     ):
-        code, said = run(model, tmp_path / 'out.onnx', *options)
+        code, said = run(model, 'none', tmp_path / 'out.onnx', *options)
         assert code == 1
         assert said.startswith('error: ')
         assert sentence in said
         assert not list(tmp_path.iterdir())
+
+    def test_missing_checkpoints_are_named(self, run, tmp_path):
+        code, said = run('tiny', 'none.pth', tmp_path / 'out.onnx')
+        assert code == 1
+        assert 'none.pth' in said
 
     def test_other_backbones_are_refused(self, run, config, tmp_path):
         config.write_text(
             "default_scope = 'mmdet'\n"
             "model = dict(backbone=dict(type='mmdet.ResNet', depth=18))\n"
         )
-        code, said = run(config, tmp_path / 'out.onnx')
+        code, said = run(config, 'none', tmp_path / 'out.onnx')
         assert code == 1
         assert 'is a ResNet, but a vHeat is expected' in said
 
     def test_existing_targets_are_kept(self, run, tmp_path):
         target = tmp_path / 'out.onnx'
         target.write_text('mine')
-        code, said = run('tiny', target)
+        code, said = run('tiny', 'none', target)
         assert code == 1
         assert 'pass --force' in said
         assert target.read_text() == 'mine'

@@ -19,6 +19,9 @@ import importlib.util
 import os
 import warnings
 
+import numpy as np
+from mmengine.config import Config
+
 from mmvheat.checkpoint import check_target
 from mmvheat.engine.errors import UserError, run_main
 
@@ -141,7 +144,6 @@ def export_model(args: argparse.Namespace) -> float:
         choose_size,
         describe,
         export,
-        list_training_images,
     )
 
     model, cfg = build_model(args.config, args.checkpoint)
@@ -154,16 +156,7 @@ def export_model(args: argparse.Namespace) -> float:
         )
     meta = describe(program, cfg)
     size = tuple(args.size or choose_size(model, cfg, meta))
-    calibration = None
-    if args.int8:
-        from mmvheat.deploy import list_images, prepare, read_image
-
-        if args.calibrate:
-            paths = list_images(args.calibrate)[:_CALIBRATION_IMAGES]
-        else:
-            paths = list_training_images(cfg, _CALIBRATION_IMAGES)
-        known = dict(meta, size=None if args.dynamic else size)
-        calibration = [prepare(read_image(p), known)[0][None] for p in paths]
+    images = read_images(args, cfg, {**meta, 'size': size})
     return export(
         program,
         args.target,
@@ -172,8 +165,37 @@ def export_model(args: argparse.Namespace) -> float:
         dynamic=args.dynamic,
         batch=args.batch,
         meta=meta,
-        calibration=calibration,
+        calibration=images if args.int8 else None,
+        sample=images[0] if images else None,
     )
+
+
+def read_images(
+    args: argparse.Namespace, cfg: Config, meta: dict
+) -> list[np.ndarray]:
+    """Read images to calibrate and compare with; to compare, one will do."""
+    from mmvheat.deploy import DeployError, list_images, prepare, read_image
+    from mmvheat.export import list_training_images
+
+    count = _CALIBRATION_IMAGES if args.int8 else 1
+    try:
+        if args.calibrate:
+            paths = list_images(args.calibrate)[:count]
+        else:
+            paths = list_training_images(cfg, count)
+        images = [prepare(read_image(p), meta)[0] for p in paths]
+    except (DeployError, UserError) as error:
+        if not args.int8:
+            return []
+        raise UserError(str(error)) from error
+    return [fit(image, meta['size'])[None] for image in images]
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Cut the first window of what is larger, repeat what is smaller."""
+    image = image[: size[0], : size[1]]
+    rows, columns = (-(-s // n) for s, n in zip(size, image.shape))
+    return np.tile(image, (rows, columns, 1))[: size[0], : size[1]]
 
 
 def main() -> None:
