@@ -1,7 +1,7 @@
-"""The two operators of detectors that torch has not, and their ONNX form.
+"""The two operators of detectors that torch has not.
 
-A program records them by name. Here mmcv computes them; in an ONNX file they
-are ``NonMaxSuppression`` and ``RoiAlign``.
+A program records them by name. Here mmcv computes them; for what they are in
+an ONNX file see ``translations``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from onnxscript import opset20 as op
 from torch import Tensor
 
 
@@ -89,71 +88,3 @@ def pool_regions(
 @pool_regions.register_fake
 def _(feats, rois, levels, strides, size, sampling_ratio, aligned):
     return feats[0].new_empty(len(rois), feats[0].shape[1], size, size)
-
-
-def _constant(value: int | float | list[int]):
-    if isinstance(value, float):
-        return op.Constant(value_floats=[value])
-    if isinstance(value, int):
-        return op.Constant(value_int=value)
-    return op.Constant(value_ints=value)
-
-
-def _keep_boxes_onnx(boxes, scores, iou_thr: float, score_thr: float):
-    kept = op.NonMaxSuppression(
-        boxes,
-        op.Unsqueeze(scores, _constant([1])),
-        _constant([2**31 - 1]),
-        _constant(iou_thr),
-        _constant(score_thr),
-    )
-    where = op.Gather(kept, _constant([0, 2]), axis=1)  # group, box
-    count = op.Slice(op.Shape(kept), _constant([0]), _constant([1]))
-    ones = op.Expand(_constant(1.0), count)
-    zeros = op.ConstantOfShape(op.Shape(scores))
-    return op.Cast(op.ScatterND(zeros, where, ones), to=9)  # bool
-
-
-def _pool_regions_onnx(
-    feats,
-    rois,
-    levels,
-    strides: Sequence[int],
-    size: int,
-    sampling_ratio: int,
-    aligned: bool,
-):
-    images = op.Cast(op.Gather(rois, _constant(0), axis=1), to=7)  # int64
-    corners = op.Gather(rois, _constant([1, 2, 3, 4]), axis=1)
-    pooled, order = [], []
-    for level, (feat, stride) in enumerate(zip(feats, strides)):
-        index = op.Squeeze(
-            op.NonZero(op.Equal(levels, _constant(level))), _constant([0])
-        )
-        order.append(index)
-        pooled.append(
-            op.RoiAlign(
-                feat,
-                op.Gather(corners, index),
-                op.Gather(images, index),
-                mode='avg',
-                coordinate_transformation_mode='half_pixel'
-                if aligned
-                else 'output_half_pixel',
-                output_height=size,
-                output_width=size,
-                sampling_ratio=sampling_ratio,
-                spatial_scale=1 / stride,
-            )
-        )
-    order = op.Concat(*order, axis=0)
-    count = op.Squeeze(op.Shape(order), _constant([0]))
-    places = op.Range(_constant(0), count, _constant(1))
-    inverse = op.ScatterElements(order, order, places)
-    return op.Gather(op.Concat(*pooled, axis=0), inverse)
-
-
-TRANSLATIONS = {
-    torch.ops.mmvheat.keep_boxes.default: _keep_boxes_onnx,
-    torch.ops.mmvheat.pool_regions.default: _pool_regions_onnx,
-}

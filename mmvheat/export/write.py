@@ -179,7 +179,7 @@ def translate(
     Raises:
         UserError: An operator has no translation.
     """
-    from .operators import TRANSLATIONS
+    from .translations import TRANSLATIONS
 
     try:
         with warnings.catch_warnings():

@@ -1,0 +1,227 @@
+"""Programs predict what mmdet, mmseg and mmpretrain predict."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+SMALLEST = dict(
+    _delete_=True,
+    type='vHeat',
+    arch=dict(
+        embed_dims=8, depths=(1, 1, 1, 1), post_norm=False, layer_scale=None
+    ),
+    img_size=64,
+    drop_path_rate=0.0,
+)
+NECK = dict(in_channels=[8, 16, 32, 64], out_channels=8)
+RPN = dict(in_channels=8, feat_channels=8)
+BOX = dict(in_channels=8, fc_out_channels=16, num_classes=3)
+ROI = dict(out_channels=8)
+# So that an untrained model finds as much as it may.
+TEST = dict(
+    rpn=dict(nms_pre=60, max_per_img=40),
+    rcnn=dict(score_thr=0.0, max_per_img=15),
+)
+
+
+def cascade(base):
+    heads = [{**head, **BOX} for head in base.model.roi_head.bbox_head]
+    return dict(bbox_roi_extractor=ROI, bbox_head=heads)
+
+
+DETECTORS = {
+    'faster-rcnn_r50_fpn': lambda base: dict(
+        roi_head=dict(bbox_roi_extractor=ROI, bbox_head=BOX)
+    ),
+    'mask-rcnn_r50_fpn': lambda base: dict(
+        roi_head=dict(
+            bbox_roi_extractor=ROI,
+            bbox_head=BOX,
+            mask_roi_extractor=ROI,
+            mask_head=dict(in_channels=8, conv_out_channels=8, num_classes=3),
+        )
+    ),
+    'cascade-rcnn_r50_fpn': lambda base: dict(roi_head=cascade(base)),
+    'retinanet_r50_fpn': lambda base: dict(
+        bbox_head=dict(in_channels=8, feat_channels=8, num_classes=3)
+    ),
+}
+
+
+def read_base(name):
+    return Config.fromstring(f'_base_ = {name!r}', '.py')
+
+
+def build_detector(name):
+    init_default_scope('mmdet')
+    cfg = read_base(f'mmdet::_base_/models/{name}.py')
+    options = dict(backbone=SMALLEST, neck=NECK)
+    options.update(DETECTORS[name](cfg))
+    if 'retinanet' in name:
+        options['test_cfg'] = dict(
+            nms_pre=60, score_thr=0.0, max_per_img=15, min_bbox_size=0
+        )
+    else:
+        options.update(rpn_head=RPN, test_cfg=TEST)
+    cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
+    # The one stage has a deeper head, whose scores would be 1.
+    gain = 0.03 if 'retinanet' in name else 0.06
+    return shake(MODELS.build(cfg.model), gain)
+
+
+def shake(model, gain=0.06):
+    """Make the predictions of an untrained model differ from each other."""
+    torch.manual_seed(0)
+    for value in model.parameters():
+        if value.dim() > 1:
+            value.data += gain * torch.randn_like(value)
+    return model.eval().requires_grad_(False)
+
+
+def make_image(height=96, width=128):
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def predict(model, image):
+    """What the library predicts from an image in RGB."""
+    if type(model).__module__.startswith('mmdet'):
+        from mmdet.structures import DetDataSample as Sample
+    else:
+        from mmseg.structures import SegDataSample as Sample
+    shape = image.shape[:2]
+    sample = Sample(
+        metainfo=dict(ori_shape=shape, img_shape=shape, scale_factor=(1, 1))
+    )
+    bgr = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
+    return model.test_step(dict(inputs=[bgr], data_samples=[sample]))[0]
+
+
+# A size that is no multiple of 32 is padded, behind the normalisation.
+@pytest.mark.parametrize('size', [(96, 128), (75, 101)], ids=str)
+@pytest.mark.parametrize('name', DETECTORS)
+def test_detector_finds_what_mmdet_finds(name, size):
+    from mmvheat import deploy
+    from mmvheat.export import build_program
+
+    model, image = build_detector(name), make_image(*size)
+    expected = predict(model, image).pred_instances
+    # mmdet keeps boxes that were clipped to nothing.
+    corners = expected.bboxes
+    expected = expected[(corners[:, 2:] > corners[:, :2]).all(1)]
+    assert len(expected) > 5
+    assert len(expected.scores.unique()) == len(expected)  # no tie
+
+    program = build_program(model)
+    outputs = program(torch.from_numpy(image)[None])
+    found = {n: x[0].numpy() for n, x in zip(program.outputs, outputs)}
+    found = deploy._finish_boxes(found, size, image, {}, 0.0)
+
+    assert len(found['scores']) == len(expected)
+    np.testing.assert_allclose(found['scores'], expected.scores, atol=1e-5)
+    np.testing.assert_array_equal(found['labels'], expected.labels)
+    np.testing.assert_allclose(found['boxes'], expected.bboxes, atol=1e-2)
+    if 'masks' in found:
+        same = found['masks'] == expected.masks.numpy()
+        assert same.mean() > 0.999
+
+
+def test_masks_pasted_inside_are_those_pasted_outside():
+    from mmvheat import deploy
+    from mmvheat.export import build_program
+
+    model, image = build_detector('mask-rcnn_r50_fpn'), make_image()
+    results = []
+    for paste_masks in (False, True):
+        program = build_program(model, paste_masks=paste_masks)
+        outputs = program(torch.from_numpy(image)[None])
+        found = {n: x[0].numpy() for n, x in zip(program.outputs, outputs)}
+        results.append(
+            deploy._finish_boxes(found, image.shape[:2], image, {}, 0.0)
+        )
+    same = results[0]['masks'] == results[1]['masks']
+    assert results[0]['masks'].any()
+    assert same.mean() > 0.999
+
+
+@pytest.fixture(scope='module')
+def segmentor():
+    init_default_scope('mmseg')
+    cfg = read_base('mmseg::_base_/models/upernet_r50.py')
+    norm = dict(type='BN')
+    head = dict(channels=8, num_classes=4, norm_cfg=norm)
+    options = dict(
+        pretrained=None,
+        backbone=SMALLEST,
+        decode_head=dict(head, in_channels=[8, 16, 32, 64]),
+        auxiliary_head=dict(head, in_channels=32),
+    )
+    cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
+    return shake(MODELS.build(cfg.model))
+
+
+@pytest.mark.parametrize('size', [(96, 128), (75, 101)], ids=str)
+def test_segmentor_names_what_mmseg_names(segmentor, size):
+    from mmvheat.export import build_program
+    from mmvheat.export.programs import free_sizes
+
+    image = make_image(*size)
+    expected = predict(segmentor, image).seg_logits.data
+    program = build_program(segmentor)
+    images = torch.from_numpy(image)[None]
+    torch.testing.assert_close(
+        program(images)[0][0], expected, rtol=0, atol=1e-4
+    )
+    free_sizes(program)
+    torch.testing.assert_close(
+        program(images)[0][0], expected, rtol=0, atol=1e-4
+    )
+
+
+def test_fixed_decays_change_nothing_and_depend_on_nothing(segmentor):
+    from mmvheat.export import build_program
+    from mmvheat.export.programs import fix_decays
+
+    program = build_program(segmentor)
+    images = torch.from_numpy(make_image())[None]
+    expected = program(images)[0]
+    assert fix_decays(program, images.shape[1:3]) == 4
+    for freq_embed in program.model.backbone.freq_embed:
+        freq_embed.fill_(float('nan'))
+    torch.testing.assert_close(program(images)[0], expected, rtol=0, atol=1e-5)
+
+
+def test_heads_without_a_program_are_named(segmentor):
+    from mmvheat.engine.errors import UserError
+    from mmvheat.export import build_program
+
+    detector = build_detector('faster-rcnn_r50_fpn')
+    detector.test_cfg.rcnn.nms.type = 'soft_nms'
+    with pytest.raises(UserError, match='soft_nms has no program'):
+        build_program(detector)
+    del detector.roi_head
+    with pytest.raises(UserError, match='FasterRCNN has no program'):
+        build_program(detector)
+    with pytest.raises(UserError, match='vHeat, for which there is no'):
+        build_program(segmentor.backbone)
+
+
+class Unrecordable(torch.nn.Module):
+    def forward(self, x):
+        return x[: int(x.sum())]
+
+
+def test_what_cannot_be_recorded_is_named_with_its_module(segmentor):
+    from mmvheat.engine.errors import UserError
+    from mmvheat.export import build_program
+    from mmvheat.export.write import record
+
+    program = build_program(segmentor)
+    program.model.backbone.layers[0][0].norm1 = Unrecordable()
+    sentence = r'backbone.layers.0.0.norm1 \(Unrecordable\) cannot be exported'
+    with pytest.raises(UserError, match=sentence):
+        record(program, (64, 64), False, False)
