@@ -69,7 +69,7 @@ def build_detector(name):
         options.update(rpn_head=RPN, test_cfg=TEST)
     cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
     # The one stage has a deeper head, whose scores would be 1.
-    gain = 0.03 if 'retinanet' in name else 0.06
+    gain = 0.02 if 'retinanet' in name else 0.06
     return shake(MODELS.build(cfg.model), gain)
 
 
