@@ -5,100 +5,16 @@ import copy
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-
-SMALLEST = dict(
-    _delete_=True,
-    type='vHeat',
-    arch=dict(
-        embed_dims=8, depths=(1, 1, 1, 1), post_norm=False, layer_scale=None
-    ),
-    img_size=64,
-    drop_path_rate=0.0,
+from tiny_models import (
+    DETECTORS,
+    SMALLEST,
+    build_detector,
+    make_image,
+    predict,
+    read_base,
+    shake,
 )
-NECK = dict(in_channels=[8, 16, 32, 64], out_channels=8)
-RPN = dict(in_channels=8, feat_channels=8)
-BOX = dict(in_channels=8, fc_out_channels=16, num_classes=3)
-ROI = dict(out_channels=8)
-# So that an untrained model finds as much as it may.
-TEST = dict(
-    rpn=dict(nms_pre=60, max_per_img=40),
-    rcnn=dict(score_thr=0.0, max_per_img=15),
-)
-
-
-def cascade(base):
-    heads = [{**head, **BOX} for head in base.model.roi_head.bbox_head]
-    return dict(bbox_roi_extractor=ROI, bbox_head=heads)
-
-
-DETECTORS = {
-    'faster-rcnn_r50_fpn': lambda base: dict(
-        roi_head=dict(bbox_roi_extractor=ROI, bbox_head=BOX)
-    ),
-    'mask-rcnn_r50_fpn': lambda base: dict(
-        roi_head=dict(
-            bbox_roi_extractor=ROI,
-            bbox_head=BOX,
-            mask_roi_extractor=ROI,
-            mask_head=dict(in_channels=8, conv_out_channels=8, num_classes=3),
-        )
-    ),
-    'cascade-rcnn_r50_fpn': lambda base: dict(roi_head=cascade(base)),
-    'retinanet_r50_fpn': lambda base: dict(
-        bbox_head=dict(in_channels=8, feat_channels=8, num_classes=3)
-    ),
-}
-
-
-def read_base(name):
-    return Config.fromstring(f'_base_ = {name!r}', '.py')
-
-
-def build_detector(name):
-    init_default_scope('mmdet')
-    cfg = read_base(f'mmdet::_base_/models/{name}.py')
-    options = dict(backbone=SMALLEST, neck=NECK)
-    options.update(DETECTORS[name](cfg))
-    if 'retinanet' in name:
-        options['test_cfg'] = dict(
-            nms_pre=60, score_thr=0.0, max_per_img=15, min_bbox_size=0
-        )
-    else:
-        options.update(rpn_head=RPN, test_cfg=TEST)
-    cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
-    # The one stage has a deeper head, whose scores would be 1.
-    gain = 0.02 if 'retinanet' in name else 0.06
-    return shake(MODELS.build(cfg.model), gain)
-
-
-def shake(model, gain=0.06):
-    """Make the predictions of an untrained model differ from each other."""
-    torch.manual_seed(0)
-    for value in model.parameters():
-        if value.dim() > 1:
-            value.data += gain * torch.randn_like(value)
-    return model.eval().requires_grad_(False)
-
-
-def make_image(height=96, width=128):
-    generator = np.random.default_rng(0)
-    return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def predict(model, image):
-    """What the library predicts from an image in RGB."""
-    if type(model).__module__.startswith('mmdet'):
-        from mmdet.structures import DetDataSample as Sample
-    else:
-        from mmseg.structures import SegDataSample as Sample
-    shape = image.shape[:2]
-    sample = Sample(
-        metainfo=dict(ori_shape=shape, img_shape=shape, scale_factor=(1, 1))
-    )
-    bgr = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
-    return model.test_step(dict(inputs=[bgr], data_samples=[sample]))[0]
 
 
 # A size that is no multiple of 32 is padded, behind the normalisation.

@@ -1,0 +1,103 @@
+"""Files run in onnxruntime, and without our code, as the models do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import build_detector, make_image, predict
+
+pytestmark = pytest.mark.slow
+for package in ('onnx', 'onnxscript', 'onnxruntime'):
+    pytest.importorskip(package)
+
+ALONE = """
+import sys, torch
+image = torch.load(sys.argv[2])
+found = torch._inductor.aoti_load_package(sys.argv[1])(image)
+assert not [m for m in sys.modules if m in ('mmvheat', 'mmengine')]
+torch.save(list(found), sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize('dynamic', [False, True])
+@pytest.mark.parametrize('name', ['mask-rcnn_r50_fpn', 'retinanet_r50_fpn'])
+def test_file_finds_what_mmdet_finds(name, dynamic, tmp_path):
+    from mmvheat.deploy import Session
+    from mmvheat.export import build_program, export
+
+    model, path = build_detector(name), tmp_path / 'model.onnx'
+    meta = dict(task='detection', classes=['a', 'b', 'c'])
+    image = make_image()
+    export(
+        build_program(model),
+        path,
+        size=image.shape[:2],
+        dynamic=dynamic,
+        meta=meta,
+        sample=image[None],
+    )
+    session = Session(path)
+    assert session.meta['classes'] == ['a', 'b', 'c']
+    for size in [(96, 128), (75, 161)] if dynamic else [(96, 128)]:
+        image = make_image(*size)
+        expected = predict(model, image).pred_instances
+        corners = expected.bboxes
+        expected = expected[(corners[:, 2:] > corners[:, :2]).all(1)]
+        found = session(image)
+        np.testing.assert_allclose(found['scores'], expected.scores, atol=1e-4)
+        np.testing.assert_allclose(found['boxes'], expected.bboxes, atol=5e-2)
+        np.testing.assert_array_equal(found['labels'], expected.labels)
+
+
+def test_compiled_package_runs_without_our_code(tmp_path):
+    from mmvheat.export import build_backbone, export
+    from mmvheat.export.programs import Backbone
+
+    backbone = build_backbone('tiny', img_size=64)
+    path = tmp_path / 'model.pt2'
+    export(Backbone(backbone), path, format='aoti', size=(64, 64))
+    image = torch.randn(1, 3, 64, 64)
+    torch.save(image, tmp_path / 'image.pt')
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    subprocess.run(
+        [sys.executable, '-c', ALONE, path]
+        + [tmp_path / 'image.pt', tmp_path / 'found.pt'],
+        check=True,
+        cwd=tmp_path,
+        env=env,
+    )
+    found = torch.load(tmp_path / 'found.pt')
+    for output, expected in zip(found, backbone(image)):
+        torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_results_are_read_by_pycocotools(tmp_path):
+    from pycocotools.coco import COCO
+
+    from mmvheat.deploy import to_coco
+
+    masks = np.zeros((1, 20, 30), bool)
+    masks[0, 4:9, 5:11] = True
+    found = dict(
+        boxes=np.array([[5.0, 4.0, 11.0, 9.0]]),
+        scores=np.array([0.5]),
+        labels=np.array([1]),
+        masks=masks,
+    )
+    truth = dict(
+        images=[dict(id=7, height=20, width=30)],
+        categories=[dict(id=3, name='a'), dict(id=9, name='b')],
+        annotations=[],
+    )
+    (tmp_path / 'truth.json').write_text(json.dumps(truth))
+    results = tmp_path / 'results.json'
+    results.write_text(json.dumps(to_coco(found, 7, [3, 9])))
+    loaded = COCO(tmp_path / 'truth.json').loadRes(str(results))
+    (entry,) = loaded.loadAnns(loaded.getAnnIds(imgIds=[7]))
+    assert entry['category_id'] == 9
+    assert entry['bbox'] == [5, 4, 6, 5]
+    assert (loaded.annToMask(entry) == masks[0]).all()
