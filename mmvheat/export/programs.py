@@ -13,11 +13,12 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from mmvheat import fast
 from mmvheat.engine.errors import UserError
+from mmvheat.fast import disabled
 from mmvheat.models.heat_block import HeatConduction
 from mmvheat.nn import PooledSource, Propagator
 from mmvheat.ops import dct_basis, split_mean
@@ -262,7 +263,7 @@ def fix_decays(program: Program, size: tuple[int, int]) -> int:
     ]
     half = getattr(program, 'half_precision', False)
     program.half_precision = False
-    with fast.disabled():
+    with disabled():
         program(make_images(program, size))
     program.half_precision = half
     for handle in handles:
@@ -305,6 +306,10 @@ def build_program(
     """
     model = revert_sync_batchnorm(copy.deepcopy(model))
     model = model.eval().requires_grad_(False)
+    if half:
+        # onnxscript would put norms in single precision into convolutions in
+        # half precision, and leave two dtypes there.
+        model = fuse_conv_bn(model)
     library, kind = type(model).__module__.split('.')[0], type(model).__name__
     if library == 'mmdet':
         from .detectors import build_detector

@@ -109,9 +109,9 @@ def check_args(args: argparse.Namespace) -> None:
             f'--fp16 and --int8 are for --format onnx, not {args.format}; '
             'leave them out.'
         )
-    if args.int8 and args.backbone:
+    if args.backbone and (args.fp16 or args.int8):
         raise UserError(
-            '--int8 calibrates a whole model by images; leave out --backbone.'
+            '--fp16 and --int8 are for whole models; leave out --backbone.'
         )
     if args.size and min(args.size) < 32:
         raise UserError(
