@@ -128,32 +128,31 @@ def _use_dataset(
 def _choose(
     data: Config, corruptions: list | None, severities: list | None
 ) -> tuple[tuple, tuple]:
+    """Resolve groups and defaults of the command line."""
     if data.conditions == 'filters':
-        known, every, radii = {}, FILTERS, tuple(data.radii)
-        default = every
+        groups, known, radii = dict(benchmark=FILTERS), FILTERS, data.radii
     else:
-        known, default, radii = CORRUPTIONS, BENCHMARK, SEVERITIES
-        every = (*BENCHMARK, *CORRUPTIONS['extra'])
-    groups = dict(known, benchmark=default, all=every)
+        known = (*BENCHMARK, *CORRUPTIONS['extra'])
+        groups = dict(CORRUPTIONS, benchmark=BENCHMARK, all=known)
+        wrong = [s for s in severities or () if s not in SEVERITIES]
+        if wrong:
+            raise UserError(
+                f'--severities {" ".join(f"{s:g}" for s in wrong)} is not '
+                'among 1, 2, 3, 4, 5.'
+            )
+        severities = [int(s) for s in severities or ()]
+        radii = SEVERITIES
     names = []
     for name in corruptions or ['benchmark']:
-        if name not in groups and name not in every:
+        if name not in groups and name not in known:
             raise UserError(
                 f'--corruptions {name} is not known; expected are the groups '
-                f'{", ".join(groups)} or of {", ".join(every)}.'
+                f'{", ".join(groups)} or of {", ".join(known)}.'
             )
         names += groups.get(name, (name,))
-    severities = severities or radii
-    wrong = [s for s in severities if data.conditions != 'filters']
-    wrong = [f'{s:g}' for s in wrong if s not in SEVERITIES]
-    if wrong:
-        raise UserError(
-            f'--severities {" ".join(wrong)} is not among 1, 2, 3, 4, 5.'
-        )
-    chosen = (
-        s if data.conditions == 'filters' else int(s) for s in severities
+    return tuple(dict.fromkeys(names)), tuple(
+        dict.fromkeys(severities or radii)
     )
-    return tuple(dict.fromkeys(names)), tuple(dict.fromkeys(chosen))
 
 
 def _insert(

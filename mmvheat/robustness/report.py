@@ -30,7 +30,7 @@ def read_result(path: str | Path) -> dict:
         result = json.loads(Path(path).read_text())
         list_metrics(result)
         return result
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f'{path} is no result of tools/robustness.py '
             f'({type(error).__name__}: {error}); give its robustness.json.'
