@@ -144,15 +144,20 @@ def read_data(name: str) -> Config:
 
 
 def measure(
-    cfg: Config, conditions: list[Condition], folder: Path, weights: str
+    cfg: Config, conditions: list[Condition], folder: Path, marks: list[str]
 ) -> list[dict]:
     """Run every test whose result is not in ``folder`` yet.
+
+    Args:
+        cfg (Config): Config of the model.
+        conditions (list[Condition]): The tests.
+        folder (Path): For a file a test.
+        marks (list[str]): What must be written in these files.
 
     Returns:
         list[dict]: On the main process, the results.
     """
     files = [folder / f'{condition.key}.json' for condition in conditions]
-    marks = [fingerprint(cfg, c, weights) for c in conditions]
     pending = [[None]]
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
@@ -265,15 +270,17 @@ def main() -> None:
         enable_test_amp(cfg, args.amp)
     if data.conditions == 'corruptions':
         check_corruptions_package()
+    weights, marks = '', [''] * len(conditions)
     if is_local_main():
         for condition in conditions:
             cfg.test_dataloader = condition.loader
             check_paths(cfg, ('test',))
+        weights = hash_file(args.checkpoint)
+        marks = [fingerprint(cfg, c, weights) for c in conditions]
     prepare_environment(cfg, args.launcher)
     name = Path(data.filename).stem
     folder = Path(cfg.work_dir) / 'robustness' / name
-    weights = hash_file(args.checkpoint)
-    tests = measure(cfg, conditions, folder / 'tests', weights)
+    tests = measure(cfg, conditions, folder / 'tests', marks)
     if not is_main_process():
         return
     result = dict(
