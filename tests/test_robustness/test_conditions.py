@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DATASETS, METRICS, TRANSFORMS
 
+import mmvheat.robustness  # noqa: F401
+from mmvheat.datasets.imagenet_variants import class_indices
 from mmvheat.engine.errors import UserError
 from mmvheat.robustness.conditions import fingerprint, list_conditions
 from mmvheat.robustness.transforms import BENCHMARK, SEVERITIES
@@ -147,3 +151,25 @@ def test_a_result_is_marked_by_weights_model_and_images() -> None:
     assert mark == fingerprint(cfg, first, 'abc')
     cfg.model.depth = 3
     assert mark != fingerprint(cfg, first, 'abc')
+
+
+FILES = sorted(Path(__file__).parents[2].glob('configs/robustness/data/*.py'))
+
+
+@pytest.mark.parametrize('path', FILES, ids=[path.stem for path in FILES])
+def test_every_data_config_gives_tests_that_can_be_built(path: Path) -> None:
+    data = Config.fromfile(path)
+    cfg = make_config(data.get('library', 'mmpretrain'), *CLASSIFIER)
+    conditions = list_conditions(cfg, data)
+
+    number = dict(clean=1, corruptions=76, folders=76, filters=15)
+    assert len(conditions) == number[data.conditions]
+    last = conditions[-1]
+    if 'dataset' in data:
+        assert last.loader.dataset.data_root.startswith(f'data/{path.stem}')
+        assert DATASETS.get(last.loader.dataset.type)
+        METRICS.build(last.evaluator)
+        assert class_indices(last.loader.dataset.variant)
+    for step in last.loader.dataset.pipeline:
+        if step.type not in CLASSIFIER:
+            TRANSFORMS.build(step)
