@@ -147,7 +147,7 @@ def test_shape_bias_is_measured_on_a_folder_of_stimuli(
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (['--data', 'imagenet-z'], 'expected is one of ade20k-c, corruptions'),
+        (['--data', 'imagenet-z'], 'expected is one of ade20k-c, coco-c'),
         (['--data', 'coco-c'], 'tests models of mmdet, but'),
         (['--data', 'imagenet-a'], 'data/imagenet-a does not exist'),
         (['--data', 'imagenet-a', '--data-root', '{stimuli}'], '0 of the 200'),
