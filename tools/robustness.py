@@ -5,7 +5,7 @@
         CONFIG CHECKPOINT --launcher pytorch [...]
     python tools/robustness.py --compare RESULT.json ... --out-dir DIR
 
-``--data`` names a file of ``configs/robustness/data`` or is the path of one.
+``--data`` is a file of ``configs/robustness/datasets``, by name or by path.
 Results go to ``WORK_DIR/robustness/DATA``: robustness.md and .json, and two
 pictures. A run that was stopped, started again, goes on with the next test.
 """
@@ -57,7 +57,7 @@ from mmvheat.robustness.report import (
 )
 from mmvheat.robustness.transforms import check_corruptions_package
 
-DATA = Path(__file__).resolve().parents[1] / 'configs/robustness/data'
+DATA = Path(__file__).resolve().parents[1] / 'configs/robustness/datasets'
 
 
 def parse_args() -> argparse.Namespace:
@@ -130,7 +130,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_data(name: str) -> Config:
-    """Read a file of ``configs/robustness/data``."""
+    """Read a file of ``configs/robustness/datasets``."""
     path = Path(name)
     if path.suffix != '.py':
         path = DATA / f'{name}.py'
@@ -138,7 +138,7 @@ def read_data(name: str) -> Config:
         known = ', '.join(sorted(path.stem for path in DATA.glob('*.py')))
         raise UserError(
             f'--data {name} is not known; expected is one of {known}, or the '
-            'path of a file like those of configs/robustness/data.'
+            'path of a file like those of configs/robustness/datasets.'
         )
     return Config.fromfile(path)
 

@@ -1,7 +1,7 @@
 """How a model bears what it was not trained on.
 
 Registers data sets, transforms and metrics that ``tools/robustness.py`` and
-``configs/robustness/data`` name.
+``configs/robustness/datasets`` name.
 """
 
 from .dataset import ImageNetVariant

@@ -43,7 +43,7 @@ def list_conditions(
 
     Args:
         cfg (Config): Config of the model.
-        data (Config): A file of ``configs/robustness/data``.
+        data (Config): A file of ``configs/robustness/datasets``.
         data_root (str, optional): Instead of the one in ``data``.
         corruptions (list[str], optional): Names or groups of them. Defaults
             to the 15 of the published means.

@@ -153,7 +153,9 @@ def test_a_result_is_marked_by_weights_model_and_images() -> None:
     assert mark != fingerprint(cfg, first, 'abc')
 
 
-FILES = sorted(Path(__file__).parents[2].glob('configs/robustness/data/*.py'))
+FILES = sorted(
+    Path(__file__).parents[2].glob('configs/robustness/datasets/*.py')
+)
 
 
 @pytest.mark.parametrize('path', FILES, ids=[path.stem for path in FILES])
