@@ -106,6 +106,8 @@ def draw_curves(results: Sequence[dict], metric: str, out: Path) -> None:
         if filters:
             axes.set_xscale('log', base=2)
             axes.xaxis.set_major_formatter(lambda x, _: f'{x:g}')
+        else:
+            axes.set_xticks(list(points))
         axes.set_ylim(bottom=0)
     panels[0].legend(frameon=False, fontsize=9)
     save_figure(figure, out)
