@@ -15,6 +15,7 @@ MAY_IMPORT = {
     'engine': {'ops', 'models', 'checkpoint', 'compat'},
     'datasets': set(),
     'visualization': {'ops', 'models', 'checkpoint'},
+    'robustness': {'datasets', 'checkpoint', 'engine', 'visualization'},
     'projects': {'engine', 'checkpoint', 'version', 'zoo'},
 }
 LIBRARIES = {'ops': {'torch'}, 'fast': {'torch', 'triton'}, 'nn': {'torch'}}

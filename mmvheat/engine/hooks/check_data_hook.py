@@ -55,6 +55,8 @@ class PipelineNamingFiles:
         paths = [path for path in paths if path]
         try:
             return self.pipeline(data)
+        except UserError:
+            raise  # it says all
         except Exception as error:
             bad = unreadable_file(paths)
             if bad is None:
