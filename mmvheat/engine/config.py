@@ -120,6 +120,8 @@ def register_task_library(cfg: Config) -> None:
         UserError: The scope is another one, or the library is missing.
     """
     scope = cfg.get('default_scope')
+    if scope == 'mmengine':
+        return  # restoration needs no other
     if scope not in _LIBRARIES:
         raise UserError(
             f'The config sets default_scope={scope!r}, expected one of '
