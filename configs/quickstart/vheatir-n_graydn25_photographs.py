@@ -5,21 +5,21 @@
 #   python tools/test.py configs/quickstart/vheatir-n_graydn25_photographs.py \
 #       CHECKPOINT
 #
-# For your own photographs: folders in `data_root`; color=True and
-# in_channels=3 for color; another degradation in the pipelines.
+# For your own photographs: folders in `data_root`; color='rgb'
+# and in_channels=3 for color; another degradation in the pipelines.
 _base_ = '../_base_/restoration.py'
 
 # --- data -----------------------------------------------------------------
 data_root = 'data/photographs'
 noise = dict(type='AddGaussianNoise', sigma=25)
 train_pipeline = [
-    dict(type='LoadPhotograph', color=False, keep=True),
+    dict(type='LoadPhotograph', color='gray', keep=True),
     dict(type='RandomPatch', size=48),
     noise,
     dict(type='PackRestoration'),
 ]
 test_pipeline = [
-    dict(type='LoadPhotograph', color=False),
+    dict(type='LoadPhotograph', color='gray'),
     dict(noise, seed=0),
     dict(type='PackRestoration'),
 ]

@@ -27,10 +27,6 @@ class RestorationDataset(BaseDataset):
         data_prefix (dict): Folders below ``data_root``. Defaults to
             ``dict(img_path='')``.
         **kwargs: Those of mmengine's ``BaseDataset``.
-
-    Raises:
-        FileNotFoundError: A clean photograph has no partner, or there is no
-            image at all.
     """
 
     METAINFO = dict(task_name='restoration')
@@ -48,13 +44,8 @@ class RestorationDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """List ``img_path``, ``lq_path`` of pairs, and ``dataset_name``."""
         folders = {key: Path(path) for key, path in self.data_prefix.items()}
-        clean = find_images(folders['img_path'])
-        if not clean:
-            raise FileNotFoundError(
-                f'{folders["img_path"].resolve()} holds no image '
-                f'({", ".join(EXTENSIONS)})'
-            )
         name = self.name or folders['img_path'].resolve().name
+        clean = find_images(folders['img_path'])
         data = [
             dict(img_path=str(path), dataset_name=name)
             for path in clean.values()
@@ -62,12 +53,9 @@ class RestorationDataset(BaseDataset):
         if 'lq_path' in folders:
             degraded = find_images(folders['lq_path'])
             for key, info in zip(clean, data):
-                if key not in degraded:
-                    raise FileNotFoundError(
-                        f'{info["img_path"]} has no partner {key}.* in '
-                        f'{folders["lq_path"].resolve()}'
-                    )
-                info['lq_path'] = str(degraded[key])
+                # The check before the run tells of one that is not there.
+                expected = folders['lq_path'] / clean[key].name
+                info['lq_path'] = str(degraded.get(key, expected))
         return data
 
 

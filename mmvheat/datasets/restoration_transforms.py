@@ -14,19 +14,42 @@ from mmengine.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
+_FLAGS = dict(
+    rgb=cv2.IMREAD_COLOR, gray=cv2.IMREAD_GRAYSCALE, y=cv2.IMREAD_UNCHANGED
+)
+
+
+def to_luma(image: np.ndarray) -> np.ndarray:
+    """Compute the luma Y of BT.601 as MATLAB does, 16 to 235.
+
+    Args:
+        image (np.ndarray): RGB in 0 to 255, (H, W, 3).
+
+    Returns:
+        np.ndarray: (H, W, 1) float, not rounded.
+    """
+    weights = np.array([65.481, 128.553, 24.966]) / 255
+    return image @ weights[:, None] + 16
+
 
 @TRANSFORMS.register_module()
 class LoadPhotograph(BaseTransform):
     """Read ``gt`` and, of a pair, ``img``.
 
     Args:
-        color (bool): Read RGB, else gray as OpenCV converts it.
-            Defaults to True.
+        color (str): 'rgb'; 'gray', as OpenCV converts it while reading; or
+            'y', the luma of BT.601 in 16 to 235 of a color image, and a gray
+            one as it is (the field's way to JPEG artefacts).
+            Defaults to 'rgb'.
         keep (bool): Keep what was read in memory: for few photographs that
             are cut again and again. Defaults to False.
     """
 
-    def __init__(self, color: bool = True, keep: bool = False) -> None:
+    def __init__(self, color: str = 'rgb', keep: bool = False) -> None:
+        if color not in _FLAGS:
+            raise ValueError(
+                f'color must be one of {", ".join(_FLAGS)}, not {color!r}'
+            )
         self.color = color
         self.kept = {} if keep else None
 
@@ -41,11 +64,15 @@ class LoadPhotograph(BaseTransform):
         """Read (H, W, C) uint8."""
         if self.kept is not None and path in self.kept:
             return self.kept[path]
-        flag = cv2.IMREAD_COLOR if self.color else cv2.IMREAD_GRAYSCALE
-        image = cv2.imread(path, flag)
+        image = cv2.imread(path, _FLAGS[self.color])
         if image is None:
             raise ValueError(f'{path} cannot be read as an image')
-        image = image[..., ::-1] if self.color else image[..., None]
+        if image.ndim == 2:
+            image = image[..., None]
+        else:
+            image = image[..., 2::-1]  # without an alpha channel
+            if self.color == 'y':
+                image = to_luma(image).round().astype(np.uint8)
         if self.kept is not None:
             self.kept[path] = image
         return image

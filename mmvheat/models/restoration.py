@@ -271,6 +271,9 @@ class DnCNN(BaseModule):
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+        # As vHeatIR: at the start, no noise is found.
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore images (B, in_channels, H, W) of any size."""

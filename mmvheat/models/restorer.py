@@ -15,8 +15,8 @@ from torch import Tensor
 class ImageRestorer(BaseModel):
     """Restore degraded images.
 
-    Its loss is Charbonnier's, mean of sqrt(d^2 + eps), the one of SwinIR's
-    published recipe for denoising and JPEG artefacts.
+    Its loss is Charbonnier's, the mean of sqrt(d^2 + eps^2), which SwinIR
+    uses for denoising and JPEG artefacts.
 
     Args:
         network (dict): Config of the network, such as
@@ -27,7 +27,7 @@ class ImageRestorer(BaseModel):
             docs/restoration.md. Defaults to None, never.
         overlap (int): Pixels that neighbouring tiles share; there the mean
             is taken. Defaults to 32.
-        eps (float): Of the loss, at images in 0 to 1. Defaults to 1e-9.
+        eps (float): Of the loss, at images in 0 to 1. Defaults to 1e-3.
         data_preprocessor (dict, optional): Defaults to mmengine's
             ``ImgDataPreprocessor`` from 0 to 255 to 0 to 1.
         init_cfg (dict, optional): mmengine's initialisation config.
@@ -41,7 +41,7 @@ class ImageRestorer(BaseModel):
         network: dict,
         tile: int | None = None,
         overlap: int = 32,
-        eps: float = 1e-9,
+        eps: float = 1e-3,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -87,7 +87,7 @@ class ImageRestorer(BaseModel):
                 _check_size(sample, restored[0])
             clean = torch.stack([sample.gt for sample in data_samples]) / 255
             difference = restored.float() - clean
-            return dict(loss=(difference**2 + self.eps).sqrt().mean())
+            return dict(loss=(difference**2 + self.eps**2).sqrt().mean())
         restored = self.restore(inputs).float().clamp(0, 1) * 255
         samples = data_samples or [BaseDataElement() for _ in restored]
         for sample, image in zip(samples, restored):

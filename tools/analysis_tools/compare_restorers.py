@@ -87,9 +87,10 @@ def read_config(name: str, seed: int, iters: int | None) -> ConfigDict:
     cfg.model.network.update(changes)
     cfg.randomness = dict(seed=seed)
     iters = iters or cfg.train_cfg.max_iters
+    warm_up, cosine = cfg.param_scheduler
+    warm_up.end = warm_up.end * iters // cfg.train_cfg.max_iters + 1
+    cosine.update(begin=warm_up.end, end=iters, T_max=iters - warm_up.end)
     cfg.train_cfg.update(max_iters=iters, val_interval=iters)
-    cosine = cfg.param_scheduler[-1]
-    cosine.update(end=iters, T_max=max(1, iters - cosine.begin))
     cfg.default_hooks.checkpoint.update(
         interval=iters, save_optimizer=False, save_param_scheduler=False
     )
