@@ -65,8 +65,8 @@ model = dict(
     ),
 )
 
-# --- schedule: 1,500 iterations, Adam 2e-3, warm-up, cosine ---------------
-max_iters = 1500
+# --- schedule: 2,000 iterations, Adam 2e-3, warm-up, cosine ---------------
+max_iters = 2000
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=2e-3, betas=(0.9, 0.99)),
@@ -84,7 +84,7 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=500
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000
 )
 val_cfg = dict()
 test_cfg = dict()
@@ -94,7 +94,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,
-        interval=500,
+        interval=1000,
         max_keep_ckpts=1,
         backend_args=dict(backend='atomic'),
     ),

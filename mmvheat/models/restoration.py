@@ -246,6 +246,8 @@ class DnCNN(BaseModule):
         in_channels (int): Image channels. Defaults to 1.
         channels (int): Channels of the features. Defaults to 64.
         depth (int): Convolutions. Defaults to 17.
+        norm (bool): Batch norm behind all convolutions but the first and the
+            last. Defaults to True.
         init_cfg (dict, optional): mmengine's initialisation config.
     """
 
@@ -254,6 +256,7 @@ class DnCNN(BaseModule):
         in_channels: int = 1,
         channels: int = 64,
         depth: int = 17,
+        norm: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -261,11 +264,12 @@ class DnCNN(BaseModule):
         self.upscale = 1
         layers = [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
-            layers += [
-                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(),
-            ]
+            layers.append(
+                nn.Conv2d(channels, channels, 3, padding=1, bias=not norm)
+            )
+            if norm:
+                layers.append(nn.BatchNorm2d(channels))
+            layers.append(nn.ReLU())
         layers.append(nn.Conv2d(channels, in_channels, 3, padding=1))
         self.layers = nn.Sequential(*layers)
         for layer in self.layers:

@@ -1,9 +1,9 @@
-"""Train three denoisers at equal budget and measure them beside OpenCV's.
+"""Train denoisers at equal budget and measure them beside OpenCV's.
 
     python tools/analysis_tools/compare_restorers.py [--jobs 2]
 
 The narrow vHeatIR of ``configs/quickstart/vheatir-n_graydn25_photographs.py``,
-the same network in which nothing spreads (k = 0) and a plain CNN (DnCNN) with
+the same network in which nothing spreads (k = 0) and plain CNNs (DnCNN) with
 as many parameters are trained with three seeds, on the same patches, and
 tested on photographs that none has seen; a GPU is used where there is one.
 Beside them stand the noisy images and OpenCV's ``fastNlMeansDenoising`` with
@@ -26,9 +26,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS, RUNNERS
-from prettytable import PrettyTable, TableStyle
 
 from mmvheat.checkpoint.writer import replace_file
 from mmvheat.datasets.restoration_photographs import make_photographs
@@ -42,13 +42,13 @@ from mmvheat.engine.image_quality import (
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/quickstart/vheatir-n_graydn25_photographs.py'
+DNCNN = dict(_delete_=True, type='DnCNN', channels=30, depth=11)
 NETWORKS = {
     'heat': ('vHeatIR, k from the FVE', {}),
+    'flat': ('the same, k near 0 at the start', dict(initial_k=None)),
     'k0': ('the same, nothing spreads: k = 0', dict(k=0)),
-    'dncnn': (
-        'DnCNN',
-        dict(_delete_=True, type='DnCNN', channels=30, depth=11),
-    ),
+    'dncnn': ('DnCNN', DNCNN),
+    'cnn': ('DnCNN without batch norm', dict(DNCNN, norm=False)),
 }
 """Titles, and what of the network of the config is another."""
 
@@ -135,12 +135,21 @@ def train(name: str, seed: int, iters: int | None, folder: Path) -> None:
         settings=settings,
         parameters=sum(p.numel() for p in runner.model.parameters()),
         seconds=seconds,
-        device=str(next(runner.model.parameters()).device),
+        device=describe_device(runner.model),
+        val_psnr=runner.message_hub.get_scalar('val/val/PSNR').current(),
         psnr=metrics['test/PSNR'],
         ssim=metrics['test/SSIM'],
     )
     with replace_file(done) as partial:
         Path(partial).write_text(json.dumps(result, indent=2))
+
+
+def describe_device(model: torch.nn.Module) -> str:
+    """Name the GPU that a model is on, or the CPU."""
+    device = next(model.parameters()).device
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    return f'{device.type}, {torch.get_num_threads()} threads'
 
 
 def train_all(args: argparse.Namespace, out: Path) -> None:
@@ -196,9 +205,11 @@ def measure_others() -> dict[str, dict[str, Any]]:
 
 def make_table(others: dict, results: dict[str, list[dict]]) -> str:
     """Draw a table in markdown: PSNR and SSIM over the seeds."""
+    from prettytable import PrettyTable, TableStyle
+
     table = PrettyTable(
         ['Method', 'Parameters', 'PSNR (dB), mean', 'Deviation', 'Lowest']
-        + ['Highest', 'SSIM', 'Runs']
+        + ['Highest', 'SSIM', 'Seconds', 'Runs']
     )
     table.set_style(TableStyle.MARKDOWN)
     table.align = 'r'
@@ -206,16 +217,19 @@ def make_table(others: dict, results: dict[str, list[dict]]) -> str:
     for name, value in others.items():
         title = f'{name}, h = {value["h"]}' if 'h' in value else name
         psnr, ssim = f'{value["psnr"]:.2f}', f'{value["ssim"]:.4f}'
-        table.add_row([title, '', psnr, '', '', '', ssim, ''])
+        table.add_row([title, '', psnr, '', '', '', ssim, '', ''])
     for name, runs in results.items():
         scores = [run['psnr'] for run in runs]
         spread = statistics.stdev(scores) if len(scores) > 1 else 0
         numbers = statistics.mean(scores), spread, min(scores), max(scores)
-        ssim = statistics.mean(run['ssim'] for run in runs)
+        ssim, seconds = (
+            statistics.mean(run[key] for run in runs)
+            for key in ('ssim', 'seconds')
+        )
         table.add_row(
             [NETWORKS[name][0], f'{runs[0]["parameters"]:,}']
             + [f'{number:.2f}' for number in numbers]
-            + [f'{ssim:.4f}', len(runs)]
+            + [f'{ssim:.4f}', f'{seconds:.0f}', len(runs)]
         )
     return table.get_string()
 
