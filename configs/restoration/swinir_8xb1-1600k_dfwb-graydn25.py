@@ -1,5 +1,6 @@
 # Baseline: SwinIR takes Gaussian noise of sigma 25 out of gray images.
 # Needs mmpretrain, whose blocks of Swin Transformer it is built from.
+# Published: no result.
 #
 #   tools/dist_train.sh \
 #       configs/restoration/swinir_8xb1-1600k_dfwb-graydn25.py 8

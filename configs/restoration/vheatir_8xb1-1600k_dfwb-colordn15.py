@@ -1,4 +1,5 @@
 # vHeatIR takes Gaussian noise of sigma 15 out of color images.
+# Published: PSNR 35.6 on McMaster, as TailProp quotes it.
 #
 #   tools/dist_train.sh \
 #       configs/restoration/vheatir_8xb1-1600k_dfwb-colordn15.py 8

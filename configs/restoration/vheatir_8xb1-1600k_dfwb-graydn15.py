@@ -1,5 +1,5 @@
 # vHeatIR takes Gaussian noise of sigma 15 out of gray images.
-# No published weights; figures in the README.
+# Published: PSNR 33.37 on Set12, as TailProp quotes it.
 #
 #   tools/dist_train.sh \
 #       configs/restoration/vheatir_8xb1-1600k_dfwb-graydn15.py 8

@@ -1,4 +1,5 @@
 # vHeatIR takes Gaussian noise of sigma 50 out of gray images.
+# Published: no result.
 #
 #   tools/dist_train.sh \
 #       configs/restoration/vheatir_8xb1-1600k_dfwb-graydn50.py 8

@@ -1,4 +1,5 @@
 # vHeatIR takes the artefacts of JPEG, quality 20, out of gray images.
+# Published: no result.
 #
 #   tools/dist_train.sh \
 #       configs/restoration/vheatir_8xb1-1600k_dfwb-jpeg20.py 8

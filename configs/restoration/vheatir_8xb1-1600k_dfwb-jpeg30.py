@@ -1,4 +1,5 @@
 # vHeatIR takes the artefacts of JPEG, quality 30, out of gray images.
+# Published: no result.
 #
 #   tools/dist_train.sh \
 #       configs/restoration/vheatir_8xb1-1600k_dfwb-jpeg30.py 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mmengine.dataset import BaseDataset
@@ -60,9 +61,17 @@ class RestorationDataset(BaseDataset):
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Find the images below a folder, by their paths without extension."""
+    """Find the images below a folder, by their paths without extension.
+
+    Links to folders are followed: a training set is often made of several.
+    """
+    paths = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.lower().endswith(EXTENSIONS)
+    ]
     return {
         path.relative_to(folder).with_suffix('').as_posix(): path
-        for path in sorted(folder.rglob('*'))
-        if path.suffix.lower() in EXTENSIONS
+        for path in sorted(paths)
     }

@@ -149,7 +149,8 @@ def test_every_folder_has_a_table() -> None:
     folders = {path.parent.name for path in find_readmes()}
     expected = {p.parent.name for p in ROOT.glob('configs/*/metafile.yml')}
 
-    assert folders == expected - {'quickstart'}
+    # Without a backbone there is nothing to compare with papers.
+    assert folders == expected - {'quickstart', 'restoration'}
 
 
 def test_one_sentence_for_a_model_that_cannot_be_built(
