@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DATASETS
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS
 from mmengine.visualization import Visualizer
 
 from mmvheat.engine.checks import check_dataset
@@ -150,6 +152,24 @@ def test_pairs_are_read_together(config: Path, folder: Path) -> None:
         )
 
 
+def test_linked_folders_are_one_data_set(
+    config: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / 'many').mkdir()
+    for split in ('train', 'val'):
+        (tmp_path / 'many' / split).symlink_to(folder / split)
+
+    dataset, _ = build_dataset(
+        config, data_root=str(tmp_path), data_prefix=dict(img_path='many')
+    )
+
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    found = [Path(info['img_path']) for info in infos]
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        f'many/{split}/{i}.png' for split in ('train', 'val') for i in (0, 1)
+    ]
+
+
 def test_bad_pairs_are_told(config: Path, folder: Path) -> None:
     prefix = make_pairs(folder)
     path = folder / 'degraded/1.jpg'
@@ -223,3 +243,37 @@ def test_published_protocol(path: Path) -> None:
         assert (network.mixer, network.window_size) == ('swin', window)
     else:
         assert network.get('mixer', 'heat') == 'heat'
+
+
+@pytest.mark.parametrize('task', ['graydn15', 'colordn15', 'jpeg10'])
+def test_published_configs_learn_from_and_restore_a_photograph(
+    task: str, folder: Path
+) -> None:
+    # Of which the others differ in the level of noise or quality alone.
+    (path,) = (p for p in PUBLISHED if p.stem.endswith(f'-{task}'))
+    cfg = load_config(str(path))
+    cfg.model.network.update(
+        embed_dims=8, depths=(1, 1), grid=16, drop_path_rate=0.0
+    )
+    settings = cfg.train_dataloader.dataset
+    settings.update(data_root=str(folder), data_prefix=dict(img_path='train'))
+    for step in settings.pipeline:
+        if step.type == 'RandomPatch':
+            step.size -= 94
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+
+    batch = pseudo_collate([DATASETS.build(settings)[0]])
+    (clean,) = (sample.gt for sample in batch['data_samples'])
+    side = 32 if 'jpeg' in task else 34
+    assert clean.shape[1:] == batch['inputs'][0].shape[1:] == (side, side)
+    first, second = (
+        model.train_step(batch, wrapper)['loss'].item() for _ in range(2)
+    )
+    assert second < first < 0.2
+
+    settings = cfg.val_dataloader.dataset
+    settings.update(data_root=str(folder), data_prefix=dict(img_path='val'))
+    (sample,) = model.val_step(pseudo_collate([DATASETS.build(settings)[0]]))
+    assert sample.pred.shape == sample.gt.shape
+    assert sample.pred.isfinite().all()
