@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS
+from mmengine.runner import CheckpointLoader
 from mmengine.visualization import Visualizer
 
 from mmvheat.engine.checks import check_dataset
@@ -106,6 +111,48 @@ def test_trains_resumes_tests_and_draws(
     run('infer.py', folder / 'test/0.png', *options, '--degraded')
     three = cv2.imread(str(out / 'vis/0.png')).shape
     assert three[1] < 0.8 * four[1]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(
+    config: Path, tmp_path: Path, run: Callable
+) -> None:
+    # Whole images with the same noise each time: nothing is left to chance
+    # but their order, which a run's seed sets.
+    steps = [dict(type='LoadPhotograph', color='gray')]
+    steps.append(dict(type='AddGaussianNoise', sigma=25, seed=0))
+    steps.append(dict(type='PackRestoration'))
+    for batch_size in (1, 2):
+        (tmp_path / f'{batch_size}.py').write_text(
+            f'_base_ = {str(config)!r}\n'
+            f'train_dataloader = dict(batch_size={batch_size}, '
+            f'dataset=dict(pipeline={steps}))\n'
+            # Adam divides by the size of a gradient, rounding errors too.
+            'optim_wrapper = dict(optimizer=dict(eps=1e-4))\n'
+        )
+    run('train.py', tmp_path / '2.py', '--work-dir', tmp_path / 'one')
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
+    command = [sys.executable, ROOT / 'tools/train.py', tmp_path / '1.py']
+    command += ['--work-dir', tmp_path / 'two', '--launcher', 'pytorch']
+    ranks = [
+        subprocess.Popen(
+            command,
+            env=dict(env, RANK=rank, LOCAL_RANK=rank, MASTER_PORT=port),
+        )
+        for rank in '01'
+    ]
+    assert [rank.wait() for rank in ranks] == [0, 0]
+
+    one, two = (
+        CheckpointLoader.load_checkpoint(str(tmp_path / name / 'iter_4.pth'))
+        for name in ('one', 'two')
+    )
+    torch.testing.assert_close(
+        two['state_dict'], one['state_dict'], atol=2e-5, rtol=1e-3
+    )
 
 
 def test_a_missing_folder_is_told(
