@@ -295,7 +295,15 @@ def enable_painting(cfg: Config, folder: str) -> None:
     Args:
         cfg (Config): The config to change.
         folder (str): The folder to fill.
+
+    Raises:
+        UserError: The config is a restorer's.
     """
+    if cfg.default_scope == 'mmengine':
+        raise UserError(
+            '--show-dir draws boxes, label maps and classes; restored images '
+            'are drawn by tools/infer.py.'
+        )
     folder = osp.abspath(folder)
     options = dict(
         mmdet=dict(

@@ -164,6 +164,17 @@ def test_one_sentence_for_a_model_that_cannot_be_built(
     assert "unknown arch 'x'" in error
 
 
+def test_one_sentence_for_a_restorer(
+    capsys: pytest.CaptureFixture, run_get_flops: Callable
+) -> None:
+    (config,) = (ROOT / 'configs/quickstart').glob('vheatir*.py')
+
+    assert run_get_flops(str(config)) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('error: The ImageRestorer of')
+    assert 'has no backbone' in error
+
+
 def test_prints_a_table(
     capsys: pytest.CaptureFixture, run_get_flops: Callable
 ) -> None:

@@ -25,7 +25,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.visualization import Visualizer
 
 from mmvheat.engine.checks import check_dataset
-from mmvheat.engine.config import load_config
+from mmvheat.engine.config import enable_painting, load_config
 from mmvheat.engine.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +167,11 @@ def test_a_missing_folder_is_told(
         'error: The data_root of train_dataloader nowhere does not exist'
         in capsys.readouterr().err
     )
+
+
+def test_painting_is_left_to_infer(config: Path) -> None:
+    with pytest.raises(UserError, match='tools/infer.py'):
+        enable_painting(load_config(str(config)), 'pictures')
 
 
 def build_dataset(config: Path, **options) -> tuple[object, Config]:
