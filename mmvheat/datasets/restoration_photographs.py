@@ -12,7 +12,7 @@ SPLITS = {
         *('skimage/ihc.png', 'skimage/brick.png', 'skimage/grass.png'),
         *('skimage/gravel.png', 'skimage/moon.png', 'sklearn/china.jpg'),
     ),
-    # To choose settings by, such as the best h of OpenCV's denoiser.
+    # To choose settings by.
     'val': ('skimage/chelsea.png', 'skimage/coins.png'),
     'test': (
         *('skimage/astronaut.png', 'skimage/camera.png'),
