@@ -17,6 +17,7 @@ _TASKS = dict(
     detection='Object Detection',
     instances='Instance Segmentation',
     segmentation='Semantic Segmentation',
+    restoration='Image Restoration',
 )
 
 
