@@ -84,6 +84,8 @@ def find_page(target: Path) -> Path | None:
         return GENERATED / target.name.lower()
     if target == ROOT / 'README.md':
         return DOCS / 'index.md'
+    if target == ROOT / 'model-index.yml':
+        return GENERATED / 'zoo/index.md'
     folder = target.parent if target.name == 'README.md' else target
     if folder.parent == ROOT / 'configs' and (folder / 'README.md').exists():
         return GENERATED / f'zoo/{folder.name}.md'
