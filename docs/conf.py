@@ -28,6 +28,9 @@ exclude_patterns = [
     'benchmark/propagators/ablation.md',  # a table of propagators.md
 ]
 
+# Pages of a subject are found by their names, whichever there are.
+suppress_warnings = ['toc.empty_glob']
+
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
 
