@@ -1,5 +1,6 @@
 """How Sphinx builds the site: ``make docs``."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -24,12 +25,10 @@ extensions = [
     'sphinx_copybutton',
 ]
 exclude_patterns = [
+    '_build',
     'requirements.txt',
     'benchmark/propagators/ablation.md',  # a table of propagators.md
 ]
-
-# Pages of a subject are found by their names, whichever there are.
-suppress_warnings = ['toc.empty_glob']
 
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
@@ -38,9 +37,17 @@ myst_heading_anchors = 3
 # that has no compiled mmcv shows their code without what it prints.
 nb_execution_mode = os.environ.get('MMVHEAT_DOCS_NOTEBOOKS', 'force')
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = 'remove'  # progress bars
+if nb_execution_mode == 'off':  # no kernel says that cells may be commands
+    suppress_warnings = ['misc.highlighting_failure']
+
+# Pages are found by patterns of their names, whichever there are.
+logging.getLogger('sphinx.sphinx.directives.other').addFilter(
+    lambda record: "didn't match any documents" not in str(record.msg)
+)
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'  # docstrings tell the types
