@@ -38,7 +38,7 @@ myst_heading_anchors = 3
 nb_execution_mode = os.environ.get('MMVHEAT_DOCS_NOTEBOOKS', 'force')
 nb_execution_in_temp = True
 nb_execution_timeout = 600
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True  # and with -W the build fails, after all of them
 nb_merge_streams = True
 nb_output_stderr = 'remove'  # progress bars
 if nb_execution_mode == 'off':  # no kernel says that cells may be commands
