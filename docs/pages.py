@@ -21,7 +21,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 GENERATED = DOCS / 'generated'
 TOP = ('CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md')
-LINK = re.compile(r'(\]\()([^)\s#:]+)(#[^)\s]*)?(\))')
+LINK = re.compile(r'\[([^\[\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)')
 
 INTRO = """\
 # Model zoo
@@ -66,14 +66,17 @@ def adapt_links(text: str, source: Path, page: Path) -> str:
     """
 
     def adapt(match: re.Match) -> str:
-        start, link, anchor, end = match.groups(default='')
+        label, link, anchor = match.groups(default='')
         target = (source.parent / link).resolve()
         if not target.exists() or (
             target.is_relative_to(DOCS) and source == page
         ):
             return match[0]
-        link = os.path.relpath(find_page(target) or target, page.parent)
-        return f'{start}{link}{anchor}{end}'
+        target = find_page(target) or target
+        if target.is_dir():  # a browser of files shows it, the site cannot
+            return label
+        link = os.path.relpath(target, page.parent)
+        return f'[{label}]({link}{anchor})'
 
     return LINK.sub(adapt, text)
 
