@@ -142,6 +142,10 @@ def check_command(words: list[str], options: bool) -> None:
     elif name == 'interpolate4downstream':
         check_options('interpolate4downstream.py', arguments, options)
     elif re.fullmatch(r'(.venv/bin/)?python', name):
+        if arguments[:1] == ['tools/dist_launch.py']:
+            # Options of torchrun, then the tool with its own.
+            tools = [i for i, a in enumerate(arguments) if a.endswith('.py')]
+            arguments = arguments[tools[1] :]
         if arguments and arguments[0].endswith(('.py', 'benchmark')):
             tool = re.sub(r'^\$tools/', 'tools/', arguments[0])
             check_options(tool, arguments[1:], options)
