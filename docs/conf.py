@@ -8,6 +8,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 
+from myst_nb.core import render  # noqa: E402
 from pages import adapt_links, write_pages  # noqa: E402
 
 from mmvheat.version import __version__  # noqa: E402
@@ -61,6 +62,19 @@ copybutton_only_copy_prompt_lines = False
 os.environ['SHELLOPTS'] = 'errexit:pipefail'
 
 
+def join_streams(outputs: list) -> list:
+    """Join what a cell prints. myst-nb would break lines at its pieces."""
+    joined, streams = [], {}
+    for output in outputs:
+        name = output.get('name')
+        if output['output_type'] == 'stream' and name in streams:
+            streams[name]['text'] += output['text']
+        else:
+            streams[name] = output
+            joined.append(output)
+    return joined
+
+
 def adapt_source(app, docname: str, source: list[str]) -> None:
     """Turn links that leave docs/ to what the site has."""
     path = DOCS / f'{docname}.md'
@@ -69,5 +83,6 @@ def adapt_source(app, docname: str, source: list[str]) -> None:
 
 def setup(app) -> None:
     """Called by Sphinx."""
+    render.coalesce_streams = join_streams
     write_pages()
     app.connect('source-read', adapt_source)
