@@ -39,6 +39,12 @@ def resize_freq_embed(
 
     Raises:
         ValueError: If ``mode`` is unknown or the numbers of sizes differ.
+
+    Example:
+        >>> classifier = torch.ones(56, 56, 96)
+        >>> detector = resize_freq_embed(classifier, (128, 128))
+        >>> detector[55, 55, 0], detector[56, 56, 0]
+        (tensor(1.), tensor(0.))
     """
     if mode not in ('pad', 'bicubic'):
         raise ValueError(f"mode must be 'pad' or 'bicubic', but got {mode!r}")
