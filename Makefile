@@ -5,10 +5,12 @@ PYTHON_IN_ENV = $(VENV)/bin/python
 ENV_READY = $(VENV)/.complete
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON_IN_ENV) -m pytest -q -n 2 --dist loadfile
 DEMO = $(VENV)/demo
+DOCS = $(VENV)/docs
+SPHINX = PYTHONPATH='$(DOCS)' $(PYTHON_IN_ENV) -m sphinx
 BUILD_ENV = PYTHON='$(PYTHON)' VENV='$(VENV)' bash requirements/make_env.sh
 
-.PHONY: help env test test-slow test-gpu lint format quickstart demo clean \
-  clean-env
+.PHONY: help env test test-slow test-gpu lint format quickstart demo docs \
+  docs-links clean clean-env
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -34,6 +36,20 @@ $(DEMO)/.complete: demo/requirements.txt $(ENV_READY)
 demo: $(DEMO)/.complete  ## see the heat in a browser; trains the quickstart first
 	$(PYTHON_IN_ENV) demo/app.py
 
+$(DOCS)/.complete: docs/requirements.txt $(ENV_READY)
+	rm -rf '$(DOCS)'
+	$(PYTHON_IN_ENV) -m pip install --quiet --no-deps --target '$(DOCS)' \
+	  -r docs/requirements.txt
+	@touch '$@'
+
+docs: $(DOCS)/.complete  ## build the site, run its tutorials, check its blocks
+	$(PYTHON_IN_ENV) docs/check_blocks.py
+	$(SPHINX) -W --keep-going -q -b html docs docs/_build/html
+	@echo 'The site is docs/_build/html/index.html'
+
+docs-links: $(DOCS)/.complete  ## check the links to other sites; needs a network
+	MMVHEAT_DOCS_NOTEBOOKS=off $(SPHINX) -q -b linkcheck docs docs/_build/links
+
 test: $(ENV_READY)  ## run the fast tests: 8 minutes
 	$(PYTEST) -m 'not slow and not gpu'
 
@@ -53,7 +69,7 @@ format: $(ENV_READY)  ## repair style and format where ruff can
 	$(PYTHON_IN_ENV) -m ruff format .
 
 clean:  ## delete what builds and tools left behind
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info docs/_build docs/generated .pytest_cache .ruff_cache
 	find mmvheat configs tools tests requirements -name __pycache__ -prune \
 	  -exec rm -rf {} +
 

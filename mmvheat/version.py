@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 # Module: (the distributions that may provide it, best first; the versions
 # that work). mmcv >= 2.2 is refused by mmdet 3.3 and mmsegmentation 1.2.

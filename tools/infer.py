@@ -3,9 +3,14 @@
     python tools/infer.py IMAGE_OR_FOLDER --config CONFIG \
         --checkpoint CHECKPOINT --out-dir DIR
 
-Boxes and masks, label maps or class names, as the config says. DIR receives
-``vis/`` with one picture per image, and the predictions: ``label_maps/`` for
-segmentation, else ``predictions.json``. Sub-folders are kept.
+Boxes and masks, label maps, class names or a restored image, as the config
+says. DIR receives ``vis/`` with one picture per image, and the predictions:
+``label_maps/`` for segmentation, ``restored/`` for restoration, else
+``predictions.json``. Sub-folders are kept.
+
+A restorer degrades the image first, as the config's test does, and the picture
+shows degraded, restored and clean image and their difference; with
+``--degraded`` it takes the image as it is.
 """
 
 from __future__ import annotations
@@ -48,6 +53,11 @@ def parse_args() -> Namespace:
         type=float,
         default=0.3,
         help='least score of a box or mask drawn (default: 0.3)',
+    )
+    parser.add_argument(
+        '--degraded',
+        action='store_true',
+        help='for restoration: the images are degraded already',
     )
     parser.add_argument(
         '--device',
@@ -169,6 +179,48 @@ def build_classifier(cfg: Config, args: Namespace, meta: dict) -> Predict:
     return predict
 
 
+def build_restorer(cfg: Config, args: Namespace, _: dict) -> Predict:
+    """Restore images; predictions are restored images, (H, W, C) uint8."""
+    from mmengine.dataset import Compose
+    from mmengine.registry import MODELS
+    from mmengine.runner import load_checkpoint
+
+    from mmvheat.engine.image_quality import compute_psnr, prepare_image
+    from mmvheat.visualization.restoration import draw_restoration
+    from mmvheat.visualization.style import render
+
+    model = MODELS.build(cfg.model).to(args.device).eval()
+    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    dataset = cfg.test_dataloader.dataset
+    steps = dataset.get('datasets', [dataset])[0].pipeline
+    if args.degraded:
+        steps = [steps[0], steps[-1]]  # load and pack
+    pipeline = Compose(steps)
+
+    def predict(path: str) -> tuple[np.ndarray, np.ndarray]:
+        data = dict(img_path=path)
+        if args.degraded:
+            data['lq_path'] = path
+        data = pipeline(data)
+        batch = {key: [value] for key, value in data.items()}
+        (sample,) = model.test_step(batch)
+        images = [data['inputs'], sample.pred, sample.gt]
+        degraded, restored, clean = map(prepare_image, images)
+        titles = ('degraded', 'restored', 'clean')
+        if args.degraded:
+            clean = None
+        elif degraded.shape == clean.shape:
+            titles = (
+                f'degraded, {compute_psnr(degraded, clean):.2f} dB',
+                f'restored, {compute_psnr(restored, clean):.2f} dB',
+                'clean',
+            )
+        figure = draw_restoration(degraded, restored, clean, titles)
+        return render(figure), restored.astype(np.uint8)
+
+    return predict
+
+
 def main() -> None:
     """Infer."""
     # Said by mmengine whenever it looks for a package.
@@ -183,8 +235,11 @@ def main() -> None:
         mmdet=build_detector,
         mmseg=build_segmentor,
         mmpretrain=build_classifier,
+        mmengine=build_restorer,
     )[cfg.default_scope]
-    predict = build(cfg, args, read_metainfo(cfg))
+    is_restorer = cfg.default_scope == 'mmengine'
+    meta = {} if is_restorer else read_metainfo(cfg)
+    predict = build(cfg, args, meta)
 
     predictions, unreadable = {}, []
     for name in tqdm(names, desc='infer', unit='image'):
@@ -199,6 +254,10 @@ def main() -> None:
             mmcv.imwrite(
                 prediction.astype(np.uint8),
                 f'{args.out_dir}/label_maps/{stem}.png',
+            )
+        elif is_restorer:
+            mmcv.imwrite(
+                prediction[..., ::-1], f'{args.out_dir}/restored/{stem}.png'
             )
         else:
             predictions[name] = prediction

@@ -80,7 +80,12 @@ def convert_checkpoint(
 
 
 def get_grid(img_size: tuple[int, int], stage: int) -> tuple[int, int]:
-    """Get the FVE grid (H, W) of a stage for an image size (H, W)."""
+    """Get the FVE grid (H, W) of a stage for an image size (H, W).
+
+    Example:
+        >>> get_grid((800, 1344), 0), get_grid((800, 1344), 3)
+        ((200, 336), (25, 42))
+    """
     height, width = img_size
     return height // 4 // 2**stage, width // 4 // 2**stage
 
@@ -140,6 +145,16 @@ def convert_to_downstream(
 
     Raises:
         CheckpointError: If a key is not vHeat's.
+
+    Example:
+        >>> import torch
+        >>> weights = {
+        ...     'freq_embed.0': torch.ones(56, 56, 96),
+        ...     'classifier.3.bias': torch.zeros(1000),
+        ... }
+        >>> converted = convert_to_downstream(weights, (512, 512))
+        >>> {name: tuple(value.shape) for name, value in converted.items()}
+        {'freq_embed.0': (128, 128, 96)}
     """
     kept = {}
     for key, value in state_dict.items():

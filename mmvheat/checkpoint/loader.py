@@ -86,6 +86,27 @@ def load_pretrained(
 
     Raises:
         CheckpointError: If it cannot be read or does not fit the module.
+
+    Example:
+        A classifier of 32 pixels fills a backbone with the grid of 64:
+
+        >>> import tempfile, torch
+        >>> from mmvheat.models import vHeat
+        >>> arch = dict(
+        ...     embed_dims=8, depths=(1, 1, 1, 1), post_norm=False,
+        ...     layer_scale=None,
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     weights = vHeat(arch, img_size=32).state_dict()
+        ...     torch.save(dict(model=weights), f'{folder}/small.pth')
+        ...     report = load_pretrained(
+        ...         vHeat(arch, img_size=64), f'{folder}/small.pth',
+        ...         logger='silent',
+        ...     )
+        >>> report.resized
+        ['freq_embed.0', 'freq_embed.1', 'freq_embed.2', 'freq_embed.3']
+        >>> report.missing
+        []
     """
     source = str(source)
     checkpoint = parse_checkpoint(load_content(source), source, ema=ema)

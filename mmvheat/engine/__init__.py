@@ -1,9 +1,9 @@
 """Training and testing: configs made ready, checks, hooks.
 
 Configs import it by ``custom_imports``. It registers what they can name:
-hooks, an optimizer wrapper and its constructor, a test-time augmentation, a
-strategy for sharded training and a file backend; and it makes the changes to
-other libraries that :mod:`mmvheat.compat` lists.
+hooks, an optimizer wrapper and its constructor, a test-time augmentation,
+metrics of image quality, a strategy for sharded training and a file backend;
+and it makes the changes to other libraries that :mod:`mmvheat.compat` lists.
 """
 
 from mmvheat.compat import make_changes
@@ -12,6 +12,7 @@ from . import hooks
 from .atomic_backend import AtomicBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .errors import UserError
+from .image_quality import PSNR, SSIM
 from .instance_tta_model import InstanceTTAModel
 from .layer_decay_optim_wrapper_constructor import (
     LayerDecayOptimWrapperConstructor,
@@ -25,6 +26,8 @@ __all__ = [
     'BFloat16OptimWrapper',
     'InstanceTTAModel',
     'LayerDecayOptimWrapperConstructor',
+    'PSNR',
+    'SSIM',
     'ShardedStrategy',
     'UserError',
     'hooks',

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from .errors import UserError
+from .restoration_checks import check_photographs
 
 _SAMPLES = 2000
 _FILES = 16
@@ -75,6 +76,9 @@ def check_dataset(dataset: object, cfg: Config) -> None:
             base.get_data_info(int(i))
             for i in _spread(len(base), min(len(base), _SAMPLES))
         ]
+        if 'dataset_name' in infos[0]:
+            check_photographs(base, infos, cfg)
+            continue
         _check_files(infos)
         _check_masks(base, infos)
         _check_labels(infos, cfg)

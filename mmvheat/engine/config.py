@@ -120,6 +120,8 @@ def register_task_library(cfg: Config) -> None:
         UserError: The scope is another one, or the library is missing.
     """
     scope = cfg.get('default_scope')
+    if scope == 'mmengine':
+        return  # restoration needs no other
     if scope not in _LIBRARIES:
         raise UserError(
             f'The config sets default_scope={scope!r}, expected one of '
@@ -293,7 +295,15 @@ def enable_painting(cfg: Config, folder: str) -> None:
     Args:
         cfg (Config): The config to change.
         folder (str): The folder to fill.
+
+    Raises:
+        UserError: The config is a restorer's.
     """
+    if cfg.default_scope == 'mmengine':
+        raise UserError(
+            '--show-dir draws boxes, label maps and classes; restored images '
+            'are drawn by tools/infer.py.'
+        )
     folder = osp.abspath(folder)
     options = dict(
         mmdet=dict(

@@ -7,13 +7,13 @@ exported, traced, fake tensors), transforms of ``torch.func``, dispatch modes
 such as counters of FLOPs, and layers that are hooked, pruned or replaced.
 
 ``with mmvheat.fast.disabled():`` and, for a process, ``MMVHEAT_FAST=0`` run
-the plain forwards everywhere. ``MMVHEAT_FAST=1`` is the default, ``all`` adds
-what no device has been measured with yet, the kernels;
+the plain forwards everywhere. ``MMVHEAT_FAST=1`` is the default, ``all`` lets
+kernels run on devices that have not been measured with them as well;
 ``with mmvheat.fast.on_trial():`` does so in a part of a program.
 
 ============  ============================================================
-``lean``      Training keeps inputs of elementwise functions alone
-``fused``     Blocks by Triton's kernels, which stand in ``kernels``; on trial
+``fused``     Blocks by Triton's kernels, which stand in ``kernels``, on a GPU
+``lean``      Training keeps inputs of elementwise functions alone, on a CPU
 ``onednn``    Products by oneDNN at evaluation, on a CPU
 ``kept``      Cosine bases, and decays at evaluation on a CPU
 ``forwards``  The versions of the modules' forwards made of these

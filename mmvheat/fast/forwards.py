@@ -24,7 +24,7 @@ from mmvheat.ops import (
 
 from . import onednn
 from .fused import can_fuse, can_fuse_norm, fused_norm, run_fused
-from .kept import get_bases, keep
+from .kept import get_bases, get_bicubic_weights, keep
 from .lean import is_lean, run_lean
 from .seam import is_plain
 
@@ -115,27 +115,26 @@ def _run_stem(stem: nn.Module, x: Tensor) -> Tensor:
     def activate(x: Tensor) -> Tensor:
         return F.gelu(stem.norm1(x))
 
-    return stem.norm2(run_lean(activate, hidden, layer=stem.conv2))
+    x = run_lean(activate, hidden, layer=stem.conv2, everywhere=True)
+    return stem.norm2(x)
 
 
 def _resize_freq_embed(
     stage: nn.Module, freq_embed: Tensor, x: Tensor
 ) -> Tensor:
     size = x.shape[1:3]
-    if freq_embed.shape[:2] != size and can_fuse_norm(x):
-        # One kernel; that of its gradient would not be deterministic.
-        images = freq_embed.permute(2, 0, 1)[None]
-        images = F.interpolate(images, size, mode='bicubic')
-        return images[0].permute(1, 2, 0).contiguous()
     if freq_embed.shape[:2] != size:
         freq_embed = keep(
             stage,
             size,
             (freq_embed,),
-            lambda: resize_freq_embed(freq_embed, size, mode='bicubic'),
+            lambda: resize_freq_embed(
+                freq_embed, size, 'bicubic', get_bicubic_weights
+            ),
         )
-    # Else every block would keep a copy of its own.
-    return freq_embed.to(get_compute_dtype(x)) if is_lean(x) else freq_embed
+    # Else every block would make, or keep, a copy of its own.
+    once = is_lean(x) or x.device.type != 'cpu'
+    return freq_embed.to(get_compute_dtype(x)) if once else freq_embed
 
 
 def _normalize_output(model: nn.Module, x: Tensor, norm: nn.Module) -> Tensor:

@@ -1,22 +1,25 @@
-"""A block by fused kernels, on trial: no card has measured them yet.
+"""A block by fused kernels, on a GPU.
 
 Each passes over the features once where torch's operators pass several times:
-residual sum and norm, gated norm, decay, product and GELU. In training a block
-keeps ten values a channel and computes the rest again on the way back, never
-a product.
+norm and sum, gated norm, decay, depthwise convolution, GELU. In training a
+block keeps ten values a channel (eleven, where norms stand behind branches)
+and computes the rest again on the way back, never a product.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import warnings
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvheat.ops import (
+    autocast_state,
     get_compute_dtype,
     heat_decay,
     is_autocast,
@@ -26,34 +29,41 @@ from mmvheat.ops import (
 from .kept import get_bases
 from .seam import is_on_trial
 
-_LAYERS = 'norm1 op.dwconv op.linear op.out_norm op.out_linear norm2 mlp.fc1'
-_LAYERS = (*_LAYERS.split(), 'mlp.fc2')
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_NORMS = ('norm1', 'op.out_norm', 'norm2')
+
+Pair = tuple[Tensor, Tensor]  # weight and bias of a layer
 
 
 def can_fuse(block: nn.Module, x: Tensor) -> bool:
     """Tell whether there are kernels for a block, of layers that are plain."""
     conv, channels = block.op.dwconv, x.shape[-1]
     return (
-        is_on_trial()
-        and not block.post_norm
-        and block.gamma1 is None
+        (block.post_norm or block.gamma1 is None)
         and conv.weight.shape == (channels, 1, 3, 3)
         and conv.stride == conv.padding == conv.dilation == (1, 1)
         and conv.padding_mode == 'zeros'
         and block.mlp.fc1.kernel_size == block.mlp.fc2.kernel_size == (1, 1)
-        and all(block.get_submodule(name).bias is not None for name in _LAYERS)
+        and all(layer.bias is not None for layer in _list_layers(block))
         and x.dtype in _DTYPES
+        # Addresses inside of an image have 32 bits.
+        and x[:1].numel() * block.mlp.fc1.out_channels < 2**31 * channels
         and _has_kernels(x.device, get_compute_dtype(x), channels)
     )
+
+
+def _list_layers(block: nn.Module) -> tuple[nn.Module, ...]:
+    """List the layers of a block in the order of the computation."""
+    op, mlp = block.op, block.mlp
+    return (
+        block.norm1, op.dwconv, op.linear, op.out_norm, op.out_linear,
+        block.norm2, mlp.fc1, mlp.fc2,
+    )  # fmt: skip
 
 
 def can_fuse_norm(x: Tensor) -> bool:
     """Tell whether :func:`fused_norm` takes features (B, H, W, C)."""
     return (
-        is_on_trial()
-        and not torch.is_grad_enabled()
+        not torch.is_grad_enabled()
         and x.dtype in _DTYPES
         and x.is_contiguous()
         and _has_kernels(x.device, x.dtype, x.shape[-1])
@@ -85,18 +95,23 @@ def run_fused(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
     Returns:
         Tensor: Shape (B, H, W, C).
     """
-    to_k = block.op.to_k[0]
+    to_k, dtype = block.op.to_k[0], get_compute_dtype(x)
     k = F.linear(freq_embed, to_k.weight, to_k.bias)
-    layers = [block.get_submodule(name) for name in _LAYERS]
+    layers = _list_layers(block)
     params = [p for layer in layers for p in (layer.weight, layer.bias)]
+    if block.gamma1 is not None:  # scales the norm behind a branch
+        for gamma, i in ((block.gamma1, 0), (block.gamma2, 10)):
+            params[i : i + 2] = gamma * params[i], gamma * params[i + 1]
     scales = [block.scale(x, None) for _ in range(2)]
     scales = [scale if scale is None else scale.flatten() for scale in scales]
-    eps = [block.get_submodule(name).eps for name in _NORMS]
-    dtype = get_compute_dtype(x)
-    args = x.contiguous(), k.contiguous(), *scales, dtype, eps, *params
-    if torch.is_grad_enabled():
-        return _Block.apply(*args)
-    return _run(*args, keep=False)[0]
+    eps = [layers[i].eps for i in (0, 3, 5)]  # of the norms
+    settings = block.post_norm, dtype, eps
+    args = x.contiguous(), k.contiguous(), *scales, settings, *params
+    # Everything has its dtype by now.
+    with torch.autocast(**autocast_state(x, enabled=False)):
+        if torch.is_grad_enabled():
+            return _Block.apply(*args)
+        return _run(*args, keep=False)[0]
 
 
 def _run(
@@ -104,144 +119,229 @@ def _run(
     k: Tensor,
     scale1: Tensor | None,
     scale2: Tensor | None,
-    dtype: torch.dtype,
-    eps: list[float],
+    settings: tuple[bool, torch.dtype, list[float]],
     *params: Tensor,
     keep: bool,
 ) -> tuple[Tensor, ...]:
     """Run a block; returns its output and what the backward pass needs."""
-    from .kernels import decay, gate, mlp, norm
+    from .kernels import mlp, norm
+    from .kernels.post_norm import norm_add
 
-    norm1, conv, linear, out_norm, out_linear, norm2, fc1, fc2 = _cast(
-        dtype, params
-    )
-    x1 = norm.norm(x, *norm1, eps[0], dtype)
-    conv_out = _convolve(x1, *conv)
+    post_norm, dtype, (eps1, eps, eps2) = settings
+    norm1, norm2, fc1, fc2, *op = _pair(params, dtype)
+    if post_norm:
+        branch, *kept = _conduct(x.to(dtype), k, eps, *op, keep=keep)
+        low = dtype != x.dtype
+        x1, below = norm_add(branch, x, scale1, *norm1, eps1, low)
+        below = below if low else x1
+        kept.append(branch)
+    else:
+        x1 = norm.norm(x, *norm1, eps1, dtype)
+        branch, *kept = _conduct(x1, k, eps, *op, keep=keep)
+        # A product that adds to its place leaves no room for a bias.
+        in_place = not keep and dtype == x.dtype
+        shift = fc2[1] if in_place else None
+        x1, below = norm.add_norm(
+            x, branch, scale1, shift, *norm2, eps2, dtype
+        )
+        kept.append(x1)
+    del branch
+    if keep or dtype == torch.float32:
+        # A product with a bias takes up to twice as long as one without.
+        hidden = F.linear(below, fc1[0])
+        active = mlp.bias_gelu(hidden, fc1[1])
+        kept.append(hidden)
+    else:
+        active = mlp.linear_gelu(below, *fc1)
+    if post_norm:
+        branch = F.linear(active, *fc2)
+        out, _ = norm_add(branch, x1, scale2, *norm2, eps2, False)
+        return out, *kept, branch
+    if in_place:
+        x1.flatten(0, 2).addmm_(active.flatten(0, 2), fc2[0].t())
+        return (x1,)
+    branch = F.linear(active, *fc2)
+    if scale2 is None:
+        return x1 + branch, *kept
+    return torch.addcmul(x1, branch, scale2.view(-1, 1, 1, 1)), *kept
+
+
+def _conduct(
+    x: Tensor,
+    k: Tensor,
+    eps: float,
+    conv: Pair,
+    linear: Pair,
+    out_norm: Pair,
+    out_linear: Pair,
+    keep: bool,
+) -> tuple[Tensor, ...]:
+    """Run the operator; returns its output and what it keeps."""
+    from .kernels import center, convolution, decay, gate
+
+    x = convolution.convolve(x, *conv)
     if keep:
         # One product would keep the memory of u as long as z.
         halves = zip(*(p.chunk(2) for p in linear))
-        u, z = (F.linear(conv_out, *half) for half in halves)
+        u, z = (F.linear(x, *half) for half in halves)
     else:
-        u, z = F.linear(conv_out, *linear).chunk(2, dim=-1)
-    mean = u.mean((1, 2), keepdim=True)
-    rest = u - mean
+        u, z = F.linear(x, *linear).chunk(2, dim=-1)
+    rest, mean = center.center(u, center.sum_cells(u))
     del u
     rows, columns = get_bases(rest)
     spectrum = transform_2d(rest, rows, columns)
     decayed = decay.decay(spectrum, k)
     rest = transform_2d(decayed, rows.t(), columns.t())
-    branch = gate.gated_norm(rest, mean, z, *out_norm, eps[1])
-    branch = F.linear(branch, *out_linear)
-    # A product that adds to its place leaves no room for a bias.
-    in_place = not keep and dtype == x.dtype
-    shift = fc2[1] if in_place else None
-    x1, branch = norm.add_norm(x, branch, scale1, shift, *norm2, eps[2], dtype)
-    if in_place:
-        hidden = mlp.linear_gelu(branch, *fc1)
-        x1.flatten(0, 2).addmm_(hidden.flatten(0, 2), fc2[0].t())
-        return (x1,)
-    hidden, branch = mlp.linear_gelu_keep(branch, *fc1)
-    branch = F.linear(branch, *fc2)
-    if scale2 is None:
-        out = x1 + branch
-    else:
-        out = torch.addcmul(x1, branch, scale2.view(-1, 1, 1, 1))
-    return out, conv_out, spectrum, rest, z, mean, x1, hidden
+    del decayed
+    branch = gate.gated_norm(rest, mean, z, *out_norm, eps)
+    return F.linear(branch, *out_linear), x, spectrum, rest, z, mean
 
 
 class _Block(torch.autograd.Function):
     """Runs a block in training."""
 
     @staticmethod
-    def forward(ctx, x, k, scale1, scale2, dtype, eps, *params) -> Tensor:
+    def forward(ctx, x, k, scale1, scale2, settings, *params) -> Tensor:
         args = x, k, scale1, scale2
-        out, *kept = _run(*args, dtype, eps, *params, keep=True)
-        ctx.dtype, ctx.eps = dtype, eps
-        ctx.save_for_backward(*args, *kept, *params)
+        out, *kept = _run(*args, settings, *params, keep=True)
+        ctx.settings = settings
+        ctx.save_for_backward(*args, *params, *kept)
         return out
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        x, k, scale1, scale2, params = *saved[:4], saved[11:]
+        saved = ctx.saved_tensors  # with_cp lets it be asked for once
+        args, params = saved[:4], saved[4:20]
         if torch.is_grad_enabled():  # to be differentiated once more
-            args = x, k, *params
-            out = _run_plain(x, k, scale1, scale2, ctx.dtype, ctx.eps, *params)
-            wanted = [t for t in args if t.requires_grad]
+            out = _run_plain(*args, ctx.settings, *params)
+            wanted = [t for t in args[:2] + params if t.requires_grad]
             grads = torch.autograd.grad(
                 out, wanted, grad, create_graph=True, allow_unused=True
             )
             grads = dict(zip(map(id, wanted), grads))
-            dx, dk, *dparams = (grads.get(id(t)) for t in args)
+            dx, dk, *dparams = (grads.get(id(t)) for t in args[:2] + params)
         else:
             dx, dk, dparams = _differentiate(
-                saved, grad.contiguous(), ctx.dtype, ctx.eps
-            )
+                grad.contiguous(), *args, ctx.settings, params,
+                *saved[20:],
+            )  # fmt: skip
             dparams = [
                 g.to(p.dtype).view_as(p) for g, p in zip(dparams, params)
             ]
-        return dx, dk, None, None, None, None, *dparams
+        return dx, dk, None, None, None, *dparams
 
 
 def _differentiate(
-    saved: tuple[Tensor | None, ...],
     grad: Tensor,
-    dtype: torch.dtype,
-    eps: list[float],
+    x: Tensor,
+    k: Tensor,
+    scale1: Tensor | None,
+    scale2: Tensor | None,
+    settings: tuple[bool, torch.dtype, list[float]],
+    params: tuple[Tensor, ...],
+    conv_out: Tensor,
+    spectrum: Tensor,
+    rest: Tensor,
+    z: Tensor,
+    mean: Tensor,
+    middle: Tensor,
+    hidden: Tensor,
+    branch2: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Compute the gradients of x, k and the parameters."""
-    from .kernels import decay, gate, mlp, norm_backward
+    """Compute the gradients of x, k and the parameters.
 
-    x, k, scale1, scale2, conv_out, spectrum, rest, z, mean, x1, hidden = (
-        saved[:11]
-    )
-    norm1, conv, linear, out_norm, out_linear, norm2, fc1, fc2 = _cast(
-        dtype, saved[11:]
-    )
+    ``middle`` is the sum between the branches, and where norms stand behind
+    them the first branch.
+    """
+    from .kernels import convolution, mlp, norm_backward
+    from .kernels.post_norm import norm_add, norm_add_backward
 
-    below = grad.to(dtype)
-    dhidden, active, parts = mlp.linear_gelu_backward(
-        below, scale2, fc2[0], hidden
+    post_norm, dtype, (eps1, eps, eps2) = settings
+    norm1, norm2, fc1, fc2, conv, *op = _pair(params, dtype)
+    if post_norm:
+        below, parts2 = norm_add_backward(
+            grad, branch2, scale2, norm2[0], eps2
+        )
+        scale2 = None
+    else:
+        below = grad.to(dtype)
+    dhidden, active, parts = mlp.gelu_backward(
+        below @ fc2[0], scale2, hidden, fc1[1]
     )
-    dfc2 = [_outer(below, active), _sum(below, scale2)]
+    dfc2 = _outer(below, active), _sum(below, scale2)
     del active
     below = dhidden @ fc1[0]
-    dx1, active, norm_parts = norm_backward(below, x1, grad, *norm2, eps[2])
-    dfc1 = [_outer(dhidden, active), parts.sum(0)]
-    dnorm2 = norm_parts.sum(1)
-    del dhidden
+    if post_norm:
+        x1, active = norm_add(
+            middle, x, scale1, *norm1, eps1, dtype != x.dtype
+        )
+        active = active if len(active) else x1
+        dx1 = grad + below
+    else:
+        dx1, active, parts2 = norm_backward(below, middle, grad, *norm2, eps2)
+    dfc1 = _outer(dhidden, active), parts.sum((0, 1))
+    del dhidden, active
 
-    below = dx1.to(dtype)
-    drest, dz, active, parts = gate.gated_norm_backward(
-        below @ out_linear[0], scale1, rest, mean, z, *out_norm, eps[1]
+    if post_norm:
+        below, parts1 = norm_add_backward(dx1, middle, scale1, norm1[0], eps1)
+        scale1 = None
+    else:
+        below = dx1.to(dtype)
+    dconv, dk, *dop = _conduct_backward(
+        below, scale1, k, eps, *op, conv_out, spectrum, rest, z, mean
     )
-    dout_linear = [_outer(below, active), _sum(below, scale1)]
-    dout_norm = parts.sum(1)
+    below = convolution.convolve(dconv, conv[0], None)
+    if post_norm:
+        dx, active = dx1 + below, x.to(dtype)
+    else:
+        dx, active, parts1 = norm_backward(below, x, dx1, *norm1, eps1)
+    dweight = convolution.convolve_backward(dconv, active).sum(0)
+    dconv = dweight[:, :9], dweight[:, 9]
+    dparams = [
+        *parts1.sum(1), *dconv, *dop, *parts2.sum(1), *dfc1, *dfc2,
+    ]  # fmt: skip
+    return dx, dk, dparams
+
+
+def _conduct_backward(
+    grad: Tensor,
+    scale: Tensor | None,
+    k: Tensor,
+    eps: float,
+    linear: Pair,
+    out_norm: Pair,
+    out_linear: Pair,
+    conv_out: Tensor,
+    spectrum: Tensor,
+    rest: Tensor,
+    z: Tensor,
+    mean: Tensor,
+) -> tuple[Tensor, ...]:
+    """Compute the gradients of what was convolved, k and the parameters."""
+    from .kernels import decay, gate
+
+    drest, dz, active, parts = gate.gated_norm_backward(
+        grad @ out_linear[0], scale, rest, mean, z, *out_norm, eps
+    )
+    dout_linear = _outer(grad, active), _sum(grad, scale)
     rows, columns = get_bases(rest)
     dspectrum, dk = decay.decay_backward(
         transform_2d(drest, rows, columns), spectrum, k
     )
+    del drest, active
     du = transform_2d(dspectrum, rows.t(), columns.t())
-
     above, below = linear[0].chunk(2)
     dconv = du @ above
     dconv.flatten(0, 2).addmm_(dz.flatten(0, 2), below)
-    dlinear = [
+    *dout_norm, dz_sum = parts.sum(1)
+    # The lowest frequency is the sum of all cells, but for a factor.
+    du_sum = dspectrum[:, 0, 0].float().sum(0)
+    du_sum *= math.sqrt(dspectrum.shape[1] * dspectrum.shape[2])
+    dlinear = (
         torch.cat([_outer(g, conv_out) for g in (du, dz)]),
-        torch.cat([_sum(g) for g in (du, dz)]),
-    ]
-    below, _, dbias = _convolve_backward(
-        dconv, conv_out, conv[0], [True, False, True]
+        torch.cat([du_sum, dz_sum]),
     )
-    dx, active, parts = norm_backward(below, x, dx1, *norm1, eps[0])
-    _, dweight, _ = _convolve_backward(
-        dconv, active, conv[0], [False, True, False]
-    )
-    dparams = [
-        *parts.sum(1), dweight, dbias, *dlinear, *dout_norm, *dout_linear,
-        *dnorm2, *dfc1, *dfc2,
-    ]  # fmt: skip
-    return dx, dk, dparams
+    return dconv, dk, *dlinear, *dout_norm, *dout_linear
 
 
 def _run_plain(
@@ -249,68 +349,72 @@ def _run_plain(
     k: Tensor,
     scale1: Tensor | None,
     scale2: Tensor | None,
-    dtype: torch.dtype,
-    eps: list[float],
+    settings: tuple[bool, torch.dtype, list[float]],
     *params: Tensor,
 ) -> Tensor:
     """Run a block by torch's operators, which know all their gradients."""
-
-    def normalize(x: Tensor, i: int, layer: tuple[Tensor, Tensor]) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], *layer, eps[i]).to(dtype)
-
-    def scale(branch: Tensor, factor: Tensor | None) -> Tensor:
-        return branch if factor is None else branch * factor.view(-1, 1, 1, 1)
-
-    norm1, conv, linear, out_norm, out_linear, norm2, fc1, fc2 = _cast(
-        dtype, params
+    post_norm, dtype, (eps1, eps, eps2) = settings
+    norm1, norm2, fc1, fc2, conv, linear, out_norm, out_linear = _pair(
+        params, dtype, cast=Tensor.to
     )
-    branch = _convolve(normalize(x, 0, norm1), *conv)
-    u, z = F.linear(branch, *linear).chunk(2, dim=-1)
-    mean = u.detach().mean((1, 2), keepdim=True)
-    rows, columns = get_bases(u)
-    spectrum = transform_2d(u - mean, rows, columns)
-    spectrum = spectrum * heat_decay(k.relu()).to(dtype)
-    u = mean + transform_2d(spectrum, rows.t(), columns.t())
-    branch = F.linear(normalize(u, 1, out_norm) * F.silu(z), *out_linear)
-    x = x + scale(branch, scale1)
-    hidden = F.gelu(F.linear(normalize(x, 2, norm2), *fc1))
-    return x + scale(F.linear(hidden, *fc2), scale2)
+
+    def normalize(x: Tensor, layer: Pair, eps: float) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], *layer, eps)
+
+    def conduct(x: Tensor) -> Tensor:
+        x = x.to(dtype).permute(0, 3, 1, 2)
+        weight, bias = (p.to(dtype) for p in conv)
+        x = F.conv2d(x, weight, bias, padding=1, groups=len(weight))
+        u, z = F.linear(x.permute(0, 2, 3, 1), *linear).chunk(2, dim=-1)
+        mean = u.detach().mean((1, 2), keepdim=True)
+        rows, columns = get_bases(u)
+        spectrum = transform_2d(u - mean, rows, columns)
+        spectrum = spectrum * heat_decay(k.relu()).to(dtype)
+        u = mean + transform_2d(spectrum, rows.t(), columns.t())
+        u = normalize(u, out_norm, eps).to(dtype)
+        return F.linear(u * F.silu(z), *out_linear)
+
+    def run_mlp(x: Tensor) -> Tensor:
+        return F.linear(F.gelu(F.linear(x.to(dtype), *fc1)), *fc2)
+
+    def add(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
+        return x + (
+            branch if scale is None else branch * scale.view(-1, 1, 1, 1)
+        )
+
+    if post_norm:
+        x = add(x, normalize(conduct(x), norm1, eps1), scale1)
+        return add(x, normalize(run_mlp(x), norm2, eps2), scale2)
+    x = add(x, conduct(normalize(x, norm1, eps1)), scale1)
+    return add(x, run_mlp(normalize(x, norm2, eps2)), scale2)
 
 
-def _cast(
-    dtype: torch.dtype, params: tuple[Tensor, ...]
-) -> list[tuple[Tensor, Tensor]]:
-    """Pair weights and biases; those of products in the compute dtype."""
-    pairs = list(zip(params[::2], params[1::2]))
-    for i, name in enumerate(_LAYERS):
-        if name not in _NORMS:
-            weight, bias = (p.to(dtype) for p in pairs[i])
-            if weight.shape[2:] == (1, 1):
-                weight = weight.flatten(1)
-            pairs[i] = weight, bias
-    return pairs
+def _cast(tensors: list[Tensor], dtype: torch.dtype) -> Iterable[Tensor]:
+    """Cast tensors in one kernel."""
+    if all(t.dtype == dtype for t in tensors):
+        return tensors
+    copies = [torch.empty_like(t, dtype=dtype) for t in tensors]
+    torch._foreach_copy_(copies, tensors)
+    return copies
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    x = x.permute(0, 3, 1, 2)
-    x = F.conv2d(x, weight, bias, padding=1, groups=x.shape[1])
-    return x.permute(0, 2, 3, 1).contiguous()
+def _pair(
+    params: tuple[Tensor, ...], dtype: torch.dtype, cast=None
+) -> list[Pair]:
+    """Pair weights and biases, those of products in the compute dtype.
 
-
-def _convolve_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Compute the gradients of input, weight and bias that are wanted."""
-    grad, x = (t.permute(0, 3, 1, 2) for t in (grad, x))
-    channels = len(weight)
-    one, none = [1, 1], [0, 0]
-    dx, dweight, dbias = torch.ops.aten.convolution_backward(
-        grad, x, weight, [channels], one, one, one, False, none, channels,
-        wanted,
-    )  # fmt: skip
-    if dx is not None:
-        dx = dx.permute(0, 2, 3, 1).contiguous()
-    return dx, dweight, dbias
+    Returns those of the two norms, the MLP, and the operator's in order.
+    """
+    norm1, conv, out_norm, norm2 = (params[i : i + 2] for i in (0, 2, 6, 10))
+    tensors = [*params[4:6], *params[8:10], *params[12:]]  # of products
+    if cast is None:
+        tensors = _cast(tensors, dtype)
+    else:
+        tensors = [cast(t, dtype) for t in tensors]
+    linear, out_linear, fc1, fc2 = (
+        (w.flatten(1), bias) for w, bias in zip(tensors[::2], tensors[1::2])
+    )
+    return [norm1, norm2, fc1, fc2, conv, linear, out_norm, out_linear]
 
 
 def _outer(grad: Tensor, x: Tensor) -> Tensor:
@@ -320,15 +424,35 @@ def _outer(grad: Tensor, x: Tensor) -> Tensor:
 
 def _sum(grad: Tensor, scale: Tensor | None = None) -> Tensor:
     """Sum (B, H, W, C) up, each image times its scale (B,)."""
-    if scale is None:
-        return grad.sum((0, 1, 2))
-    return scale.to(grad.dtype) @ grad.sum((1, 2))
+    from .kernels.center import sum_cells
+
+    total = sum_cells(grad)
+    return total.sum(0) if scale is None else scale.to(total.dtype) @ total
 
 
-@functools.cache
 def _has_kernels(
     device: torch.device, dtype: torch.dtype, channels: int
 ) -> bool:
+    """Tell whether kernels pay on a device, and compile."""
+    if not is_on_trial():
+        if device.type not in ('cuda', 'meta'):
+            return False
+        if device.type == 'cuda' and not _is_measured(device):
+            return False
+    return _compile(device, dtype, channels)
+
+
+@functools.cache
+def _is_measured(device: torch.device) -> bool:
+    """Tell whether a device is a card of NVIDIA that knows bfloat16."""
+    return bool(
+        torch.version.cuda
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
+
+
+@functools.cache
+def _compile(device: torch.device, dtype: torch.dtype, channels: int) -> bool:
     """Run all kernels once, so that what cannot be compiled is never met."""
     interpreted = os.environ.get('TRITON_INTERPRET') == '1'
     if device.type not in ('cuda', 'meta') and not interpreted:

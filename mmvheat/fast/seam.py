@@ -54,7 +54,7 @@ def disabled() -> Iterator[None]:
 
 @contextmanager
 def on_trial() -> Iterator[None]:
-    """Run what is on trial too inside, as ``MMVHEAT_FAST=all`` does."""
+    """Let kernels run on any device inside, as ``MMVHEAT_FAST=all`` does."""
     global _enabled, _trial
     before = _enabled, _trial
     _enabled = _trial = True
@@ -65,7 +65,7 @@ def on_trial() -> Iterator[None]:
 
 
 def is_on_trial() -> bool:
-    """Tell whether what no device has been measured with may run."""
+    """Tell whether kernels may run on devices not measured with them."""
     return _enabled and _trial
 
 

@@ -76,6 +76,15 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
 
     Raises:
         ValueError: If an argument has a value that vHeat does not support.
+
+    Example:
+        >>> arch = dict(
+        ...     embed_dims=16, depths=(1, 1, 2, 1), post_norm=False,
+        ...     layer_scale=None,
+        ... )
+        >>> backbone = vHeat(arch, img_size=64)
+        >>> [tuple(m.shape) for m in backbone(torch.rand(1, 3, 64, 96))]
+        [(1, 16, 16, 24), (1, 32, 8, 12), (1, 64, 4, 6), (1, 128, 2, 3)]
     """
 
     arch_settings = ARCH_SETTINGS

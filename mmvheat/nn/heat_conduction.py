@@ -98,6 +98,12 @@ class HeatConduction2d(_HeatConduction):
     Raises:
         ValueError: An argument has a value out of its range, or features
             have another number of dimensions.
+
+    Example:
+        >>> import torch
+        >>> layer = HeatConduction2d(64, grid=28, k='vector')
+        >>> layer(torch.rand(2, 64, 20, 30)).shape
+        torch.Size([2, 64, 20, 30])
     """
 
     num_sizes = 2
@@ -109,6 +115,12 @@ class HeatConduction3d(_HeatConduction):
 
     As :class:`HeatConduction2d`, with an embedding (D, H, W, C) and a
     depthwise 3x3x3 convolution; for voxels as for frames of a video.
+
+    Example:
+        >>> import torch
+        >>> layer = HeatConduction3d(16, grid=(4, 8, 8))
+        >>> layer(torch.rand(1, 16, 5, 9, 9)).shape
+        torch.Size([1, 16, 5, 9, 9])
     """
 
     num_sizes = 3

@@ -5,7 +5,7 @@ nothing between calls.
 """
 
 from .dct import dct_basis, transform, transform_2d
-from .freq_embed import resize_freq_embed
+from .freq_embed import bicubic_weights, resize_freq_embed
 from .heat import (
     conduct_heat,
     heat_decay,
@@ -19,6 +19,7 @@ from .propagators import fractional_response, tail_response, wave_response
 
 __all__ = [
     'autocast_state',
+    'bicubic_weights',
     'conduct_heat',
     'dct_basis',
     'fractional_response',

@@ -31,6 +31,11 @@ def dct_basis(
 
     Returns:
         Tensor: Shape (n, n); row m holds frequency m, column x sample x.
+
+    Example:
+        >>> basis = dct_basis(4)
+        >>> torch.allclose(basis @ basis.T, torch.eye(4), atol=1e-6)
+        True
     """
     index = torch.arange(n, device=device)
     # A tensor, because n may be a symbol in a traced program.
@@ -52,7 +57,7 @@ def transform(x: Tensor, *matrices: Tensor) -> Tensor:
     with their transposes the inverse.
 
     Args:
-        x (Tensor): Shape (B, *sizes, C), any strides.
+        x (Tensor): Shape ``(B, *sizes, C)``, any strides.
         matrices (Tensor): One of shape (N, size) for every axis.
 
     Returns:

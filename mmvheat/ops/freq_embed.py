@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,10 @@ from .precision import autocast_state
 
 
 def resize_freq_embed(
-    freq_embed: Tensor, size: Sequence[int], mode: str = 'pad'
+    freq_embed: Tensor,
+    size: Sequence[int],
+    mode: str = 'pad',
+    get_weights: Callable[[int, int, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Resize a frequency value embedding to another grid.
 
@@ -28,12 +31,20 @@ def resize_freq_embed(
             ``'bicubic'`` keeps the *normalised frequency* by interpolation
             without aligned corners (vHeat's rule at run time).
             Defaults to 'pad'.
+        get_weights (Callable, optional): What to take for
+            :func:`bicubic_weights`. Defaults to None.
 
     Returns:
         Tensor: Shape (H, W, C), in the dtype of ``freq_embed``.
 
     Raises:
         ValueError: If ``mode`` is unknown or the numbers of sizes differ.
+
+    Example:
+        >>> classifier = torch.ones(56, 56, 96)
+        >>> detector = resize_freq_embed(classifier, (128, 128))
+        >>> detector[55, 55, 0], detector[56, 56, 0]
+        (tensor(1.), tensor(0.))
     """
     if mode not in ('pad', 'bicubic'):
         raise ValueError(f"mode must be 'pad' or 'bicubic', but got {mode!r}")
@@ -56,15 +67,21 @@ def resize_freq_embed(
         exact = exact.float()
     with torch.autocast(**autocast_state(freq_embed, enabled=False)):
         weights = [
-            _bicubic_weights(new, old, exact)
+            (get_weights or bicubic_weights)(new, old, exact)
             for new, old in zip(size, exact.shape)
         ]
         resized = transform(exact[None], *weights)
     return resized.squeeze(0).to(freq_embed.dtype)
 
 
-def _bicubic_weights(new: int, old: int, like: Tensor) -> Tensor:
-    """Weights (new, old) of old samples for new ones."""
+def bicubic_weights(new: int, old: int, like: Tensor) -> Tensor:
+    """Compute the weights (new, old) of old samples for new ones.
+
+    Args:
+        new (int): Number of new samples.
+        old (int): Number of old samples.
+        like (Tensor): Gives dtype and device.
+    """
     samples = torch.eye(old, dtype=like.dtype, device=like.device)
     return F.interpolate(samples[None, None], size=(new, old), mode='bicubic')[
         0, 0

@@ -71,6 +71,12 @@ def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes of ``x`` and ``k`` do not fit.
+
+    Example:
+        >>> x = torch.rand(1, 8, 8, 3)
+        >>> y = conduct_heat(x, torch.full((8, 8, 3), 1e4))
+        >>> torch.allclose(y, x.mean((1, 2), keepdim=True).expand_as(x))
+        True
     """
     if x.dim() < 3 or x.shape[1:] != k.shape:
         raise ValueError(
@@ -96,6 +102,14 @@ def propagate(
 
     Returns:
         Tensor: In the shape and precision of :func:`conduct_heat`.
+
+    Example:
+        A law of your own, the plate at rest under a constant source:
+
+        >>> x = torch.rand(2, 16, 16, 4)
+        >>> s = squared_frequencies((16, 16))
+        >>> propagate(x, 1 / (1 + 5 * s)).shape
+        torch.Size([2, 16, 16, 4])
     """
     if response.dim() < x.dim():
         # For one image, its gradient then is no sum over images.
@@ -121,6 +135,11 @@ def heat_decay(k: Tensor) -> Tensor:
     Returns:
         Tensor: Decay of every frequency and channel in [0, 1], in the shape
         of ``k``; 1 at frequency (0, 0). At least single precision.
+
+    Example:
+        >>> heat_decay(torch.ones(2, 2, 1))[..., 0]
+        tensor([[1.0000, 0.0848],
+                [0.0848, 0.0072]])
     """
     s = squared_frequencies(k.shape[:-1], dtype=k.dtype, device=k.device)
     return heat_response(s, k)

@@ -12,10 +12,7 @@ from torch import Tensor
 def is_autocast(x: Tensor) -> bool:
     """Tell whether autocast is enabled for the device of ``x``."""
     device = _get_device(x)
-    # Some devices have no autocast to ask for.
-    return torch.amp.is_autocast_available(
-        device
-    ) and torch.is_autocast_enabled(device)
+    return _has_autocast(device) and torch.is_autocast_enabled(device)
 
 
 def get_compute_dtype(x: Tensor) -> torch.dtype:
@@ -44,7 +41,7 @@ def autocast_state(x: Tensor, **changes: bool) -> dict:
         dict: ``device_type``, ``dtype`` and ``enabled``.
     """
     device = _get_device(x)
-    if not torch.amp.is_autocast_available(device):
+    if not _has_autocast(device):
         device = 'cpu'  # switches nothing on other devices
     state = dict(
         device_type=device,
@@ -52,6 +49,12 @@ def autocast_state(x: Tensor, **changes: bool) -> dict:
         enabled=torch.is_autocast_enabled(device),
     )
     return {**state, **changes}
+
+
+@torch.compiler.assume_constant_result  # torch 2.11 cannot trace the question
+def _has_autocast(device: str) -> bool:
+    """Tell whether a device has autocast to ask for."""
+    return torch.amp.is_autocast_available(device)
 
 
 def _get_device(x: Tensor) -> str:

@@ -57,6 +57,11 @@ def fractional_response(
 
     Returns:
         Tensor: In [0, 1], 1 at s = 0.
+
+    Example:
+        >>> s = torch.tensor([0.0, 1.0, 4.0])
+        >>> fractional_response(s, 1.0, alpha=1.0)
+        tensor([1.0000, 0.3679, 0.1353])
     """
     # The derivative by alpha holds log s, which has no value at 0.
     spreads = s > 0

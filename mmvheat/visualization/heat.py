@@ -48,6 +48,16 @@ def collect_k(backbone: vHeat, size: Size) -> list[list[np.ndarray]]:
 
     Raises:
         PictureError: If the blocks do not conduct heat with such a k.
+
+    Example:
+        >>> from mmvheat.models import vHeat
+        >>> arch = dict(
+        ...     embed_dims=8, depths=(1, 1, 2, 1), post_norm=False,
+        ...     layer_scale=None,
+        ... )
+        >>> k = collect_k(vHeat(arch, img_size=64), size=(64, 96))
+        >>> [len(blocks) for blocks in k], k[0][0].shape
+        ([1, 1, 2, 1], (16, 24, 8))
     """
     collected = []
     with torch.no_grad():
@@ -178,6 +188,12 @@ def conduct(
     Returns:
         np.ndarray: Mean over the channels at every time, float64 of shape
         (len(times), H, W).
+
+    Example:
+        >>> source = np.zeros((9, 9))
+        >>> source[4, 4] = 1
+        >>> float(conduct(source, k=2.0).sum().round(9))  # nothing is lost
+        1.0
     """
     if np.ndim(k) == 0:
         k = np.full((*source.shape, 1), k)

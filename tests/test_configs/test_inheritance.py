@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.registry import HOOKS, MODELS, init_default_scope
-from tiny_config import NAMES, ROOT, load_config
+from tiny_config import ALL_CONFIGS, NAMES, ROOT, load_config
 
 QUICKSTART = [name for name in NAMES if name.startswith('quickstart/')]
 
@@ -34,10 +34,11 @@ def find_quickstart(prefix: str) -> str:
     return name
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_every_config_can_be_inherited(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize('path', ALL_CONFIGS, ids=lambda path: path.stem)
+def test_every_config_can_be_inherited(path: Path, tmp_path: Path) -> None:
+    name = path.relative_to(ROOT / 'configs').as_posix()
     child = Config.fromfile(write_child(tmp_path, name, 'mine = 1'))
-    direct = load_config(ROOT / 'configs' / name)
+    direct = load_config(path)
 
     assert child.pop('mine') == 1
     assert child.to_dict() == direct.to_dict()

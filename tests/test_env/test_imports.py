@@ -24,6 +24,7 @@ MAY_IMPORT = {
     },
     'datasets': set(),
     'visualization': {'ops', 'models', 'checkpoint'},
+    'robustness': {'datasets', 'checkpoint', 'engine', 'visualization'},
     'projects': {'engine', 'checkpoint', 'version', 'zoo'},
 }
 LIBRARIES = {'ops': {'torch'}, 'fast': {'torch', 'triton'}, 'nn': {'torch'}}

@@ -74,6 +74,7 @@ def test_configs_and_converter_work_in_a_wheel(wheel, child, tmp_path):
 def test_wheel_holds_package_configs_and_tools(wheel):
     names = set(wheel.namelist())
     expected = {'mmvheat/.mim/model-index.yml'}
+    expected.add('mmvheat/datasets/imagenet_classes.json')
     for folder, patterns in {
         'configs': ('*.py', '*.yml', '*.md'),
         'tools': ('*.py', '*.sh'),

@@ -1,5 +1,8 @@
 """Small images are to be treated as large ones."""
 
+import importlib
+import importlib.util
+
 import pytest
 
 from mmvheat.fast import lean
@@ -9,3 +12,17 @@ from mmvheat.fast import lean
 def lean_at_any_size(monkeypatch):
     """Recompute also where it saves little."""
     monkeypatch.setattr(lean, '_MIN_BYTES', 0)
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    """Several tiles of a small image; the interpreter takes long for one."""
+    if importlib.util.find_spec('triton') is None:
+        return
+    kernels = importlib.import_module('mmvheat.fast.kernels')
+    backward = importlib.import_module('mmvheat.fast.kernels.norm_backward')
+    for module in (kernels.gate, kernels.mlp, kernels.post_norm, backward):
+        monkeypatch.setitem(module.TILE, 'tiles', 2)
+    for tile in (kernels.convolution.FORWARD, kernels.convolution.WEIGHT):
+        for name, size in (('ROWS', 2), ('W', 4), ('C', 16)):
+            monkeypatch.setitem(tile, name, size)

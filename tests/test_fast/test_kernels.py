@@ -8,7 +8,16 @@ from mmvheat.ops import heat_decay
 
 pytest.importorskip('triton')
 
-from mmvheat.fast.kernels import decay, gate, mlp, norm, norm_backward  # noqa: E402
+from mmvheat.fast.kernels import (  # noqa: E402
+    center,
+    convolution,
+    decay,
+    gate,
+    mlp,
+    norm,
+    norm_backward,
+    post_norm,
+)
 
 # Of the largest value; Triton's interpreter cuts bfloat16 off.
 TOLERANCES = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
@@ -137,7 +146,8 @@ def test_gated_norm_and_its_gradients(make, shape, dtype):
     assert_near(again, scaled.detach())
     assert_near(drest, expected[0])
     assert_near(dz, expected[1])
-    for part, truth in zip(parts.sum(1), expected[2:]):
+    expected = *expected[2:], expected[1].sum((0, 1, 2))
+    for part, truth in zip(parts.sum(1), expected):
         assert_sums_near(part, truth, dtype)
 
 
@@ -158,26 +168,86 @@ def test_infinite_k_leaves_the_mean():
     assert out.sum() == 2
 
 
-def test_linear_gelu_and_its_gradients(make, shape, dtype):
-    images, *_, channels = shape
-    hidden_channels = 3 * channels + 1
-    x, grad, scale = make(*shape), make(*shape), make(images)
-    weight, bias = make(hidden_channels, channels), make(hidden_channels)
-    hidden = F.linear(*(t.double() for t in (x, weight, bias)))
-    assert_near(mlp.linear_gelu(x, weight, bias), F.gelu(hidden))
-    kept, out = mlp.linear_gelu_keep(x, weight, bias)
-    assert_near(kept, hidden)
-    assert_near(out, F.gelu(kept.double()))
+def test_linear_gelu(make, shape, dtype):
+    channels, hidden_channels = shape[-1], 3 * shape[-1] + 1
+    x, weight = make(*shape), make(hidden_channels, channels)
+    bias = make(hidden_channels)
+    expected = F.gelu(F.linear(*(t.double() for t in (x, weight, bias))))
+    assert_near(mlp.linear_gelu(x, weight, bias), expected)
 
-    weight = make(channels, hidden_channels)
-    (leaf,) = exact(kept)
-    active = F.gelu(leaf) * scale.double().view(-1, 1, 1, 1)
-    out = F.linear(active, weight.double())
-    (expected,) = torch.autograd.grad(out, leaf, grad.double())
-    dhidden, again, parts = mlp.linear_gelu_backward(grad, scale, weight, kept)
+
+def test_gelu_is_exact_far_from_zero():
+    x = torch.linspace(-30, 30, 4001).view(1, 1, 1, -1)
+    one = torch.ones(1, 1, 1, 1)
+    out = mlp.linear_gelu(one, x.view(-1, 1), torch.zeros(x.numel()))
+    torch.testing.assert_close(
+        out.double(), F.gelu(x.double()), rtol=0, atol=4e-7
+    )
+
+
+def test_gradients_of_gelu(make, shape, dtype):
+    hidden, grad, scale = make(*shape), make(*shape), make(shape[0])
+    bias = make(shape[-1])
+    (leaf,) = exact(hidden)
+    active = F.gelu(leaf + bias.double())
+    assert_near(mlp.bias_gelu(hidden, bias), active.detach())
+    active = active * scale.double().view(-1, 1, 1, 1)
+    (expected,) = torch.autograd.grad(active, leaf, grad.double())
+    dhidden, again, parts = mlp.gelu_backward(grad, scale, hidden, bias)
     assert_near(again, active.detach())
     assert_near(dhidden, expected)
-    assert_sums_near(parts.sum(0), expected.sum((0, 1, 2)), dtype)
+    assert_sums_near(parts.sum((0, 1)), expected.sum((0, 1, 2)), dtype)
+
+
+@pytest.mark.parametrize('scaled', [False, True])
+def test_post_norm_and_its_gradients(make, shape, dtype, scaled):
+    channels = shape[-1]
+    branch, grad, x = make(*shape), make(*shape), make(*shape).float()
+    weight, bias = make(channels), make(channels)
+    scale = make(shape[0]) if scaled else None
+    leaves = exact(branch, weight, bias)
+    out = normalize(*leaves)
+    if scaled:
+        out = out * scale.double().view(-1, 1, 1, 1)
+    args = branch, x, scale, weight, bias, 1e-5
+    total, low = post_norm.norm_add(*args, True)
+    assert (total.dtype, low.dtype) == (torch.float32, dtype)
+    expected = x.double() + out.detach()
+    assert_near(total, expected)
+    assert_near(low, expected)
+    dbranch, *dparams = torch.autograd.grad(out, leaves, grad.double())
+    got, parts = post_norm.norm_add_backward(grad, branch, scale, weight, 1e-5)
+    assert_near(got, dbranch)
+    for part, truth in zip(parts.sum(1), dparams):
+        assert_sums_near(part, truth, dtype)
+
+
+def test_images_without_their_mean(make, shape, dtype):
+    images, height, width, channels = shape
+    x = 5 + make(images, height, width, 2 * channels)[..., channels:]
+    total = center.sum_cells(x)
+    assert_sums_near(total, x.double().sum((1, 2)), dtype)
+    rest, mean = center.center(x, total)
+    assert_near(mean, x.double().mean((1, 2), keepdim=True))
+    # Nothing is lost: the mean that was taken is the mean returned.
+    assert_near(rest, x.double() - mean.double())
+
+
+def test_convolution_and_its_gradients(make, shape, dtype):
+    images, height, width, channels = shape
+    shape = images, min(height, 5), 2 * width, channels
+    x, grad = make(*shape), make(*shape)
+    weight, bias = make(channels, 1, 3, 3), make(channels)
+    leaves = exact(x, weight, bias)
+    out = F.conv2d(
+        leaves[0].permute(0, 3, 1, 2), *leaves[1:], padding=1, groups=channels
+    ).permute(0, 2, 3, 1)
+    expected = torch.autograd.grad(out, leaves, grad.double())
+    assert_near(convolution.convolve(x, weight, bias), out.detach())
+    assert_near(convolution.convolve(grad, weight, None), expected[0])
+    parts = convolution.convolve_backward(grad, x).sum(0)
+    assert_sums_near(parts[:, :9].view_as(weight), expected[1], dtype)
+    assert_sums_near(parts[:, 9], expected[2], dtype)
 
 
 @pytest.mark.parametrize('name', ['norm', 'gated_norm', 'decay'])

@@ -62,15 +62,11 @@ def is_available() -> bool:
     return DEVICE == 'cpu' or torch.cuda.is_available()
 
 
-@pytest.fixture(params=['fast', 'plain', 'all'])
-def state(
-    request, device: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """Run with the faster forwards, with plain ones, and with kernels."""
-    if request.param == 'all' and device == 'cpu':
-        pytest.skip('tests/test_fast runs the kernels without a GPU')
+@pytest.fixture(params=['fast', 'plain'])
+def state(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run with the faster forwards, on a GPU by kernels, and plain ones."""
     monkeypatch.setattr(lean, '_MIN_BYTES', 0)  # images of tests are small
-    contexts = dict(fast=nullcontext, plain=fast.disabled, all=fast.on_trial)
+    contexts = dict(fast=nullcontext, plain=fast.disabled)
     with contexts[request.param]():
         yield request.param
 

@@ -116,7 +116,7 @@ def start_tool(
             log=str(folder / 'log.txt'),
             patch=None,
         )
-        if name in ('train.py', 'test.py'):
+        if name in ('train.py', 'test.py', 'robustness.py'):
             job['arguments'] += ['--work-dir', str(work_dir)]
         if patch:
             (folder / 'patch.py').write_text(patch)

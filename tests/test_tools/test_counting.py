@@ -101,16 +101,18 @@ def test_kernels_compute_the_same_products():
     for mode in ('eval', 'train'):
         plain, fused = (
             count_step(build(name), shape, mode, 'fp32').total
-            for name in ('vheat-n', 'vheat-n+all')
+            for name in ('vheat-n+plain', 'vheat-n')
         )
         assert fused.flops == pytest.approx(plain.flops, rel=1e-6)
         assert fused.kernels < plain.kernels
 
 
 BUDGETS = {
-    # Bytes (GiB) and kernels of one step of vHeat-T.
-    ('eval', 'bf16-weights'): (12, 220),
-    ('train', 'bf16-weights'): (34, 1000),
+    # Bytes (GiB) and kernels of one step of vHeat-T. With a product and the
+    # slope of GELU in one kernel a training step counts 34 GiB, and takes
+    # longer on a card.
+    ('eval', 'bf16-weights'): (11, 222),
+    ('train', 'bf16-weights'): (37, 1070),
 }
 
 
@@ -118,7 +120,7 @@ BUDGETS = {
 def test_budgets_of_kernels(case):
     pytest.importorskip('triton')
     shape = 4, 3, 800, 1344
-    total = count_step(build('vheat-t+all'), shape, *case).total
+    total = count_step(build('vheat-t'), shape, *case).total
     gib, kernels = BUDGETS[case]
     assert total.bytes <= gib * 2**30
     assert total.kernels <= kernels

@@ -69,7 +69,15 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
 
     Returns:
         Complexity: Parameters and FLOPs.
+
+    Raises:
+        UserError: The model has no backbone, or cannot be built.
     """
+    if 'backbone' not in cfg.model:
+        raise UserError(
+            f'The {cfg.model.type} of {cfg.filename} has no backbone; give a '
+            'config of mmdet, mmseg or mmpretrain that has one.'
+        )
     height, width = shape or default_shape(cfg)
     model = build(cfg).eval()
     backbone = model.backbone

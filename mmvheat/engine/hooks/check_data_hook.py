@@ -51,10 +51,12 @@ class PipelineNamingFiles:
         self.transforms = getattr(pipeline, 'transforms', [])
 
     def __call__(self, data: dict) -> dict | None:
-        paths = [data.get('img_path'), data.get('seg_map_path')]
-        paths = [path for path in paths if path]
+        keys = ('img_path', 'seg_map_path', 'lq_path')
+        paths = [data[key] for key in keys if data.get(key)]
         try:
             return self.pipeline(data)
+        except UserError:
+            raise  # it says all
         except Exception as error:
             bad = unreadable_file(paths)
             if bad is None:

@@ -1,4 +1,4 @@
-"""Triton's kernels, on trial: ``MMVHEAT_FAST=all`` switches them on.
+"""Triton's kernels for a GPU.
 
 Operators of torch.library, for contiguous channels-last features. In Triton's
 interpreter (``TRITON_INTERPRET=1``) they run on a CPU, for tests; on the meta
@@ -7,7 +7,7 @@ device they have shapes alone, to be counted.
 
 import torch
 
-from . import decay, gate, mlp, norm
+from . import center, convolution, decay, gate, mlp, norm, post_norm
 from .norm_backward import norm_backward
 
 
@@ -27,11 +27,17 @@ def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
         norm.norm(x, *pair, dtype)
         norm.add_norm(x, x, scale, vector, *pair, dtype)
         norm_backward(x, x, x, *pair)
+        post_norm.norm_add(x, x, scale, *pair, low=True)
+        post_norm.norm_add_backward(x, x, scale, vector, 1e-5)
+        center.center(x, center.sum_cells(x))
         gate.gated_norm(x, x, x, *pair)
         gate.gated_norm_backward(x, scale, x, x, x, *pair)
         decay.decay(x, x[0])
         decay.decay_backward(x, x, x[0])
-        weight = make(channels, channels)
-        mlp.linear_gelu(x, weight, vector)
-        mlp.linear_gelu_keep(x, weight, vector)
-        mlp.linear_gelu_backward(x, scale, weight, x)
+        weight = make(channels, 1, 3, 3)
+        convolution.convolve(x, weight, vector)
+        convolution.convolve(x, weight, None)
+        convolution.convolve_backward(x, x)
+        mlp.linear_gelu(x, make(channels, channels), vector)
+        mlp.bias_gelu(x, vector)
+        mlp.gelu_backward(x, scale, x, vector)

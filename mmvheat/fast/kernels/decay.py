@@ -10,9 +10,8 @@ import math
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
 
-from .launch import choose_rows, like
+from .launch import cut, launch, like, operator
 
 
 @triton.jit
@@ -50,36 +49,27 @@ def _filter(
 
 def _launch(x: Tensor, grad: Tensor, k: Tensor, out: Tensor, dk: Tensor):
     images, height, width, channels = x.shape
-    grid, sizes = choose_rows(height * width, channels)
-    if k.numel():
-        wrap_triton(_filter)[grid](
-            x, grad, k, out, dk, images, height * width, width, channels,
-            math.pi / height, math.pi / width, BACKWARD=dk is not k, **sizes,
-        )  # fmt: skip
+    (tiles, _), sizes = cut(x)
+    launch(
+        _filter, (tiles,), x, grad, k, out, dk, images, height * width, width,
+        channels, math.pi / max(height, 1), math.pi / max(width, 1),
+        BACKWARD=dk is not k, **sizes,
+    )  # fmt: skip
 
 
-@triton_op('mmvheat::decay', mutates_args={})
+@operator(lambda spectrum, k: like(spectrum))
 def decay(spectrum: Tensor, k: Tensor) -> Tensor:
     """Let a spectrum (B, H, W, C) decay by ReLU(k), k of shape (H, W, C)."""
-    out = like(spectrum, spectrum.dtype)
+    out = like(spectrum)
     _launch(spectrum, spectrum, k, out, k)
     return out
 
 
-@triton_op('mmvheat::decay_backward', mutates_args={})
+@operator(lambda grad, spectrum, k: (like(spectrum), like(k)))
 def decay_backward(
     grad: Tensor, spectrum: Tensor, k: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradients of spectrum and k."""
-    out, dk = like(spectrum, spectrum.dtype), like(k, k.dtype)
+    out, dk = like(spectrum), like(k)
     _launch(spectrum, grad, k, out, dk)
     return out, dk
-
-
-decay.register_fake(lambda spectrum, k: like(spectrum, spectrum.dtype))
-decay_backward.register_fake(
-    lambda grad, spectrum, k: (
-        like(spectrum, spectrum.dtype),
-        like(k, k.dtype),
-    )
-)

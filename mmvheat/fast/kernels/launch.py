@@ -1,30 +1,85 @@
-"""What all kernels share: shapes, and who may run them."""
+"""What all kernels share: how they are called, and the shape of a tile."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
-import triton
 from torch import Tensor
+from torch.library import triton_op, wrap_triton
 
 
-def choose_rows(rows: int, channels: int) -> tuple[tuple[int], dict[str, int]]:
-    """Choose how many rows of channels a program takes.
+def operator(fake: Callable) -> Callable[[Callable], Callable]:
+    """Register a function as an operator of torch.library.
+
+    On a GPU it is called directly: the way through torch's dispatcher takes
+    longer than most of the kernels.
+
+    Args:
+        fake (Callable): Makes outputs that have shapes alone.
+    """
+
+    def register(function: Callable) -> Callable:
+        name = f'mmvheat::{function.__name__}'
+        registered = triton_op(name, function, mutates_args={})
+        registered.register_fake(fake)
+
+        @functools.wraps(function)
+        def run(x: Tensor, *args, **kwargs):
+            direct = x.is_cuda and type(x) is Tensor
+            return (function if direct else registered)(x, *args, **kwargs)
+
+        return run
+
+    return register
+
+
+def launch(kernel: Callable, grid: tuple[int, ...], x: Tensor, *args, **sizes):
+    """Run a kernel on a grid that may be empty; x is its first argument."""
+    if 0 in grid:
+        return
+    if not (x.is_cuda and type(x) is Tensor):
+        kernel = wrap_triton(kernel)
+    kernel[grid](x, *args, **sizes)
+
+
+def divide(count: int, size: int) -> int:
+    """Divide and round up; triton.cdiv takes as long as a launch."""
+    return -(-count // size)
+
+
+def cut(
+    x: Tensor, elements: int = 4096, warp: int = 1024, tiles: int = 1
+) -> tuple[tuple[int, int], dict[str, int]]:
+    """Cut images (B, H, W, C) into tiles of whole cells.
+
+    Args:
+        x (Tensor): The images.
+        elements (int): Of a tile.
+        warp (int): Elements of a tile that a warp takes.
+        tiles (int): Of a program, one after the other.
 
     Returns:
-        tuple[tuple[int], dict[str, int]]: The grid, and the sizes of a tile.
+        tuple[tuple[int, int], dict[str, int]]: The grid, programs by images,
+        and the sizes of a tile: R cells, C channels.
     """
-    width = triton.next_power_of_2(channels)
-    height = max(1, 4096 // width)
-    return (triton.cdiv(rows, height),), dict(R=height, C=width)
+    images, height, width, channels = x.shape
+    columns = 1 << max(channels - 1, 0).bit_length()
+    rows = max(1, elements // columns)
+    sizes = dict(R=rows, C=columns, num_warps=max(1, rows * columns // warp))
+    if tiles > 1:
+        sizes['TILES'] = tiles
+    return (divide(height * width, rows * tiles), images), sizes
 
 
-def like(x: Tensor, dtype: torch.dtype) -> Tensor:
+def like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Make room for what has the shape of x, contiguous."""
-    return x.new_empty(x.shape, dtype=dtype)
+    return x.new_empty(x.shape, dtype=dtype or x.dtype)
 
 
-def make_parts(x: Tensor) -> Tensor:
-    """Make room for a sum over the rows of each program, twice."""
-    channels = x.shape[-1]
-    (programs,), _ = choose_rows(x.numel() // channels, channels)
-    return x.new_empty((2, programs, channels), dtype=torch.float32)
+def make_parts(x: Tensor, tile: dict[str, int], sums: int = 2) -> Tensor:
+    """Make room for some sums over the cells of each program."""
+    (programs, images), _ = cut(x, **tile)
+    shape = sums, programs * images, x.shape[-1]
+    return x.new_empty(shape, dtype=torch.float32)

@@ -5,42 +5,54 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
 
-from .launch import choose_rows, like, make_parts
-from .norm import normalize
+from .functions import (
+    denormalize,
+    load_row,
+    locate,
+    normalize,
+    store_part,
+)
+from .launch import cut, launch, like, make_parts, operator
+
+TILE = dict(elements=1024, warp=1024, tiles=8)
 
 
 @triton.jit
 def _backward(
     grad_ptr, x_ptr, rest_ptr, weight_ptr, bias_ptr, dx_ptr, out_ptr,
-    dweight_ptr, dbias_ptr, rows, channels, eps,
-    R: tl.constexpr, C: tl.constexpr,
+    dweight_ptr, dbias_ptr, cells, channels, eps,
+    TILES: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     column = tl.arange(0, C)
-    inside = column < channels
-    mask = (row < rows)[:, None] & inside[None]
-    at = row[:, None] * channels + column[None]
-    x = tl.load(x_ptr + at, mask, 0.0).to(tl.float32)
-    x, scale = normalize(x, mask, channels, eps)
-    weight = tl.load(weight_ptr + column, inside, 0.0).to(tl.float32)
-    bias = tl.load(bias_ptr + column, inside, 0.0).to(tl.float32)
-    out = x * weight[None] + bias[None]
-    tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask)
-    grad = tl.load(grad_ptr + at, mask, 0.0).to(tl.float32)
-    part = tl.program_id(0) * channels + column
-    tl.store(dweight_ptr + part, tl.sum(grad * x, 0), inside)
-    tl.store(dbias_ptr + part, tl.sum(grad, 0), inside)
-    grad *= weight[None]
-    along = tl.sum(grad * x, 1) / channels
-    grad -= x * along[:, None] + (tl.sum(grad, 1) / channels)[:, None]
-    rest = tl.load(rest_ptr + at, mask, 0.0).to(tl.float32)
-    dx = rest + grad * scale[:, None]
-    tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask)
+    weight = load_row(weight_ptr, column, channels)
+    bias = load_row(bias_ptr, column, channels)
+    dweight = tl.zeros((R, C), tl.float32)
+    dbias = tl.zeros((R, C), tl.float32)
+    for i in range(TILES):
+        tile = tl.program_id(0) * TILES + i
+        _, _, mask, at = locate(tile, cells, channels, R, C)
+        x = tl.load(x_ptr + at, mask, 0.0).to(tl.float32)
+        grad = tl.load(grad_ptr + at, mask, 0.0).to(tl.float32)
+        dx = tl.load(rest_ptr + at, mask, 0.0).to(tl.float32)
+        x, deviation = normalize(x, mask, channels, eps)
+        out = x * weight + bias
+        tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask)
+        dweight += grad * x
+        dbias += grad
+        dx += denormalize(grad * weight, x, deviation, channels)
+        tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask)
+    store_part(dweight_ptr, dweight, channels, R, C)
+    store_part(dbias_ptr, dbias, channels, R, C)
 
 
-@triton_op('mmvheat::norm_backward', mutates_args={})
+def _make_gradients(
+    grad: Tensor, x: Tensor, rest, weight, bias, eps
+) -> tuple[Tensor, Tensor, Tensor]:
+    return like(x), like(x, grad.dtype), make_parts(x, TILE)
+
+
+@operator(_make_gradients)
 def norm_backward(
     grad: Tensor,
     x: Tensor,
@@ -54,19 +66,10 @@ def norm_backward(
     Returns the gradient of x, the norm again, in the dtype of ``grad``, and
     parts of the gradients of weight and bias, (2, parts, C).
     """
-    dx, out, parts = _make_gradients(grad, x)
-    rows, channels = x.numel() // x.shape[-1], x.shape[-1]
-    grid, sizes = choose_rows(rows, channels)
-    if rows:
-        wrap_triton(_backward)[grid](
-            grad, x, rest, weight, bias, dx, out, parts[0], parts[1], rows,
-            channels, eps, **sizes,
-        )  # fmt: skip
-    return dx, out, parts
-
-
-def _make_gradients(grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return like(x, x.dtype), like(x, grad.dtype), make_parts(x)
-
-
-norm_backward.register_fake(lambda grad, x, *_: _make_gradients(grad, x))
+    outputs = dx, out, parts = _make_gradients(grad, x, rest, weight, bias, 0)
+    grid, sizes = cut(x, **TILE)
+    launch(
+        _backward, grid, grad, x, rest, weight, bias, dx, out, parts[0],
+        parts[1], x.shape[1] * x.shape[2], x.shape[3], eps, **sizes,
+    )  # fmt: skip
+    return outputs

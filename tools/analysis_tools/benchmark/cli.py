@@ -46,8 +46,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=MODELS,
         metavar='NAME',
         help='vheat-*, swin-*, convnext-* (t, s or b), vheat-n, vheat-t-* '
-        '(fractional, tail, wave, k5, scalar, input), resnet-50 or a config; '
-        'NAME+compile compiles, NAME+plain and NAME+all are those of '
+        '(fractional, tail, wave, k5, scalar, input), timm-convnext-t, '
+        'resnet-50 or a config; NAME+compile compiles, NAME+graph replays a '
+        'CUDA graph, NAME+plain and NAME+all are those of '
         f'MMVHEAT_FAST=0 and =all (default: {" ".join(MODELS)})',
     )
     add(
@@ -68,7 +69,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         choices=(*DTYPES, *PURE),
         default=('fp32', 'bf16'),
-        help='bf16 and fp16 by autocast; with -weights, which is counted '
+        help='bf16 and fp16 by autocast; tf32 are products and convolutions '
+        'of single precision; with -weights, which is counted '
         'alone, weights and images are in half precision too',
     )
     add(

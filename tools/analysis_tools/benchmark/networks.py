@@ -60,6 +60,12 @@ def _list_backbones() -> dict[str, dict]:
             gap_before_final_norm=False,
             drop_path_rate=0.1,
         )
+    # As timm has it: layer norms over the last dimension, no copies.
+    backbones['timm-convnext-t'] = dict(
+        type='mmpretrain.TIMMBackbone',
+        model_name='convnext_tiny',
+        features_only=True,
+    )
     for name, changes in (
         ('k5', dict(k=5)),
         ('scalar', dict(k='scalar')),
@@ -76,8 +82,11 @@ BACKBONES = _list_backbones()
 """Config of every backbone known by a name of its own."""
 
 
-VARIANTS = {'compile': None, 'plain': fast.disabled, 'all': fast.on_trial}
-"""What may follow a ``+``: compiled, and other states of mmvheat.fast."""
+VARIANTS = dict(
+    compile=None, graph=None, plain=fast.disabled, all=fast.on_trial
+)
+"""What may follow a ``+``: compiled, replayed as a CUDA graph, and other
+states of mmvheat.fast."""
 
 
 def get_label(name: str) -> str:
@@ -148,7 +157,7 @@ def build(
     part = network.backbone if is_whole(network) else network
     if variant == 'compile':
         part.compile(dynamic=False)
-    elif variant:
+    elif VARIANTS.get(variant):
         part.forward = VARIANTS[variant]()(part.forward)
     return network
 

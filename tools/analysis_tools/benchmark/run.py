@@ -14,10 +14,10 @@ import torch
 from benchmark import networks, timing
 from benchmark.plots import draw_speed
 from benchmark.report import describe_machine, describe_row, make_markdown
-from benchmark.step import Size, Step
+from benchmark.step import Size, Step, record
 from mmvheat.engine.errors import UserError
 
-COMPILED = '+compile'
+COMPILED, REPLAYED = '+compile', '+graph'
 
 
 class Benchmark:
@@ -101,6 +101,8 @@ class Benchmark:
                 step = Step(network, mode, dtype, size, args.channels_last)
                 step()
                 memory[label] = measure_memory(step, args.device)
+                if label.endswith(REPLAYED):
+                    step = record(step)
             except RuntimeError as error:
                 case = f'{label} in {mode} {dtype} {size}'
                 reason = ' '.join(str(error).split())[:200]
@@ -132,7 +134,8 @@ class Benchmark:
 def find_peer(label: str, labels: list[str], peer: str) -> str | None:
     """Find what a network is compared with: what runs as it does.
 
-    The peer is compiled as the network is, where it ran so, and that of
+    The peer is compiled or replayed as the network is, where it ran so, and
+    that of
     mask-rcnn_vheat-t_... is mask-rcnn_swin-t_... Of labels, all that ran.
     """
     wanted = networks.get_label(peer)
@@ -142,12 +145,17 @@ def find_peer(label: str, labels: list[str], peer: str) -> str | None:
         for other in labels
         if bool(is_config) == ('_' in other)
         and (
-            other.removesuffix(COMPILED) == wanted
+            other.removesuffix(_get_way(other)) == wanted
             or other.startswith(f'{algorithm}_{wanted}_')
         )
     ]
-    found.sort(key=lambda o: o.endswith(COMPILED) != label.endswith(COMPILED))
+    found.sort(key=lambda other: _get_way(other) != _get_way(label))
     return found[0] if found else None
+
+
+def _get_way(label: str) -> str:
+    """Get what says how a network runs from the end of its label."""
+    return next((w for w in (COMPILED, REPLAYED) if label.endswith(w)), '')
 
 
 def measure_memory(step: Step, device: str) -> int | None:
@@ -162,6 +170,8 @@ def measure_memory(step: Step, device: str) -> int | None:
 
 def supports(dtype: str, device: str) -> bool:
     """Tell whether a device computes in a dtype, not just emulates it."""
+    if device == 'cpu' and dtype == 'tf32':
+        return False
     if device == 'cpu' and dtype != 'fp32':
         return getattr(torch.ops.mkldnn, f'_is_mkldnn_{dtype}_supported')()
     return True

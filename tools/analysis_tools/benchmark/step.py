@@ -5,14 +5,19 @@ Nothing of mmvheat is imported here: ``worker.py`` runs steps of any checkout.
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+DTYPES = dict(
+    fp32=torch.float32,
+    tf32=torch.float32,
+    bf16=torch.bfloat16,
+    fp16=torch.float16,
+)
 
 
 class Size(NamedTuple):
@@ -42,7 +47,8 @@ class Step:
     Args:
         network (nn.Module): The network, whose mode is set.
         mode (str): ``'eval'`` or ``'train'``.
-        dtype (str): A key of DTYPES: single precision, or that of autocast.
+        dtype (str): A key of DTYPES: single precision, its products and
+            convolutions in TF32, or the dtype of autocast.
         size (Size): Shape of the images.
         channels_last (bool): Memory format of the images. Defaults to False.
     """
@@ -62,9 +68,14 @@ class Step:
                 if isinstance(module, _BatchNorm):
                     module.eval()
         self.device = next(network.parameters()).device
-        self.autocast = contextlib.nullcontext()
-        if dtype != 'fp32':
-            self.autocast = torch.autocast(self.device.type, DTYPES[dtype])
+        torch.backends.cuda.matmul.allow_tf32 = dtype == 'tf32'
+        torch.backends.cudnn.allow_tf32 = dtype == 'tf32'
+        half = DTYPES[dtype] != torch.float32
+        self.autocast = dict(
+            device_type=self.device.type,
+            dtype=DTYPES[dtype] if half else None,
+            enabled=half,
+        )
         torch.manual_seed(0)
         images = torch.randn(size.batch, 3, size.height, size.width)
         if channels_last:
@@ -77,7 +88,7 @@ class Step:
     def forward(self) -> object:
         """Compute the outputs, or the loss in training."""
         network, images = self.network, self.images
-        with self.autocast:
+        with torch.autocast(**self.autocast):
             if self.samples is None:
                 outputs = network(images)
                 if not network.training:
@@ -96,6 +107,28 @@ class Step:
             return
         self.forward().backward()
         self.network.zero_grad(set_to_none=True)
+
+
+def record(step: Step) -> Callable[[], None]:
+    """Record a step as a CUDA graph; replayed, the host launches no kernel.
+
+    Returns:
+        Callable: Replays the graph.
+    """
+    # A graph must not read casts of weights from outside.
+    step.autocast['cache_enabled'] = False
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph, training = torch.cuda.CUDAGraph(), step.network.training
+    with torch.cuda.graph(graph), torch.set_grad_enabled(training):
+        outputs = step.forward()
+        if training:
+            outputs.backward()
+    step.network.zero_grad(set_to_none=True)
+    return graph.replay
 
 
 def _make_samples(

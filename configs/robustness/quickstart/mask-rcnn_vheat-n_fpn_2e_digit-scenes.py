@@ -1,0 +1,20 @@
+# The detector of the quickstart with two thirds of its schedule, from the
+# weights of the classifier of six epochs, for docs/robustness.md.
+#
+#   python interpolate4downstream.py --pt_size 64 --tg_size 192 \
+#       --pt_pth work_dirs/vheat-n_6e_digit-crops-64x64/epoch_6.pth \
+#       --tg_pth work_dirs/vheat-n_6e_digits-192.pth
+#   python tools/train.py \
+#       configs/robustness/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py
+_base_ = '../../quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(checkpoint='work_dirs/vheat-n_6e_digits-192.pth')
+    )
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=66),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=66, T_max=184),
+]
+train_cfg = dict(max_epochs=2)
