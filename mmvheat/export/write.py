@@ -120,8 +120,11 @@ def record(
     # One image, or as many rows as columns, would be taken as a constant.
     if batch:
         dims[0] = any_size
-    if dynamic and size[0] == size[1]:
-        size = (size[0], size[1] + 32)
+    if dynamic:
+        # Nor may the smallest feature map have one row or column.
+        size = tuple(max(side, 64) for side in size)
+        if size[0] == size[1]:
+            size = (size[0], size[1] + 32)
     images = make_images(program, size, batch=2 if batch else 1)
     with name_failures(program), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')

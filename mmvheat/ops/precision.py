@@ -51,10 +51,12 @@ def autocast_state(x: Tensor, **changes: bool) -> dict:
     return {**state, **changes}
 
 
-@torch.compiler.assume_constant_result  # torch 2.11 cannot trace the question
 def _has_autocast(device: str) -> bool:
     """Tell whether a device has autocast to ask for."""
-    return torch.amp.is_autocast_available(device)
+    # What is compiled has; torch 2.11 cannot trace the question.
+    return torch.compiler.is_compiling() or torch.amp.is_autocast_available(
+        device
+    )
 
 
 def _get_device(x: Tensor) -> str:

@@ -158,9 +158,11 @@ def _count_flops(
     operator: object, name: str, args: tuple, kwargs: dict, out: object
 ) -> int:
     """Count the FLOPs of a product, by torch's formulas."""
-    if name.startswith('linear_gelu'):  # of mmvheat.fast
-        x, weight = args[0], args[2 if 'backward' in name else 1]
+    if name == 'linear_gelu':  # of mmvheat.fast
+        x, weight = args[:2]
         return 2 * x.numel() // x.shape[-1] * weight.numel()
+    if name in ('convolve', 'convolve_backward'):  # depthwise, 3x3
+        return 2 * 9 * args[0].numel()
     if name == 'addmm_':
         operator = torch.ops.aten.addmm
     if operator not in flop_registry:
