@@ -149,6 +149,7 @@ class TestCommand:
         )
         return path
 
+    @pytest.mark.slow
     def test_writes_config_and_checkpoint(
         self, run, config, model, tmp_path, monkeypatch
     ):
