@@ -253,7 +253,7 @@ def _differentiate(
     ``middle`` is the sum between the branches, and where norms stand behind
     them the first branch.
     """
-    from .kernels import convolution, mlp, norm_backward
+    from .kernels import convolution, convolve_backward, mlp, norm_backward
     from .kernels.post_norm import norm_add, norm_add_backward
 
     post_norm, dtype, (eps1, eps, eps2) = settings
@@ -295,7 +295,7 @@ def _differentiate(
         dx, active = dx1 + below, x.to(dtype)
     else:
         dx, active, parts1 = norm_backward(below, x, dx1, *norm1, eps1)
-    dweight = convolution.convolve_backward(dconv, active).sum(0)
+    dweight = convolve_backward(dconv, active).sum(0)
     dconv = dweight[:, :9], dweight[:, 9]
     dparams = [
         *parts1.sum(1), *dconv, *dop, *parts2.sum(1), *dfc1, *dfc2,

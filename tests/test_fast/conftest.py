@@ -23,6 +23,9 @@ def small_tiles(monkeypatch):
     backward = importlib.import_module('mmvheat.fast.kernels.norm_backward')
     for module in (kernels.gate, kernels.mlp, kernels.post_norm, backward):
         monkeypatch.setitem(module.TILE, 'tiles', 2)
-    for tile in (kernels.convolution.FORWARD, kernels.convolution.WEIGHT):
+    weight = importlib.import_module(
+        'mmvheat.fast.kernels.convolution_backward'
+    )
+    for tile in (kernels.convolution.TILE, weight.TILE):
         for name, size in (('ROWS', 2), ('W', 4), ('C', 16)):
             monkeypatch.setitem(tile, name, size)

@@ -8,6 +8,7 @@ device they have shapes alone, to be counted.
 import torch
 
 from . import center, convolution, decay, gate, mlp, norm, post_norm
+from .convolution_backward import convolve_backward
 from .norm_backward import norm_backward
 
 
@@ -37,7 +38,7 @@ def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
         weight = make(channels, 1, 3, 3)
         convolution.convolve(x, weight, vector)
         convolution.convolve(x, weight, None)
-        convolution.convolve_backward(x, x)
+        convolve_backward(x, x)
         mlp.linear_gelu(x, make(channels, channels), vector)
         mlp.bias_gelu(x, vector)
         mlp.gelu_backward(x, scale, x, vector)

@@ -1,4 +1,4 @@
-"""Depthwise 3x3 convolution of channels-last images, and its gradients.
+"""Depthwise 3x3 convolution of channels-last images.
 
 A tile of columns and channels goes down the rows. Three loads of a row, the
 cells to the left, below and to the right of one another, serve the three rows
@@ -7,19 +7,17 @@ of the output that they touch.
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from .launch import divide, launch, like, operator
 
-FORWARD = dict(ROWS=16, W=8, C=32, num_warps=2)
-WEIGHT = dict(ROWS=32, W=8, C=32, num_warps=2)
+TILE = dict(ROWS=16, W=8, C=32, num_warps=2)
 
 
 @triton.jit
-def _place(height, width, channels, W: tl.constexpr, C: tl.constexpr):
+def place(height, width, channels, W: tl.constexpr, C: tl.constexpr):
     """Place a tile: its image, columns and channels."""
     tiles = (channels + C - 1) // C
     column = tl.program_id(0) // tiles * W + tl.arange(0, W)
@@ -29,7 +27,7 @@ def _place(height, width, channels, W: tl.constexpr, C: tl.constexpr):
 
 
 @triton.jit
-def _load(x_ptr, image, row, column, channel, height, width, channels):
+def load_cells(x_ptr, image, row, column, channel, height, width, channels):
     """Load cells of a row; zeros outside of the image."""
     mask = (column >= 0) & (column < width) & (channel < channels)
     mask &= (row >= 0) & (row < height)
@@ -51,7 +49,7 @@ def _convolve(
     x_ptr, weight_ptr, bias_ptr, out_ptr, height, width, channels,
     FLIP: tl.constexpr, ROWS: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    image, column, channel = _place(height, width, channels, W, C)
+    image, column, channel = place(height, width, channels, W, C)
     first = tl.program_id(1) * ROWS
     mask = (column < width) & (channel < channels)
     upper = tl.zeros((W, C), tl.float32)  # row - 1 of the output
@@ -70,10 +68,10 @@ def _convolve(
     w8 = _weight(weight_ptr, 8, channel, channels, FLIP)
     for i in range(ROWS + 2):
         row = tl.full((1, 1), first - 1 + i, tl.int32)
-        place = height, width, channels
-        a = _load(x_ptr, image, row, column - 1, channel, *place)
-        b = _load(x_ptr, image, row, column, channel, *place)
-        c = _load(x_ptr, image, row, column + 1, channel, *place)
+        extent = height, width, channels
+        a = load_cells(x_ptr, image, row, column - 1, channel, *extent)
+        b = load_cells(x_ptr, image, row, column, channel, *extent)
+        c = load_cells(x_ptr, image, row, column + 1, channel, *extent)
         upper += w6 * a + w7 * b + w8 * c
         at = out_ptr + image + ((row - 1) * width + column) * channels
         done = mask & (row > first) & (row <= height)
@@ -83,54 +81,7 @@ def _convolve(
         here = w0 * a + w1 * b + w2 * c
 
 
-@triton.jit
-def _differentiate(
-    grad_ptr, x_ptr, part_ptr, height, width, channels,
-    ROWS: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
-):  # fmt: skip
-    image, column, channel = _place(height, width, channels, W, C)
-    first = tl.program_id(1) * ROWS
-    zeros = tl.zeros((W, C), tl.float32)
-    w0, w1, w2, w3, w4 = zeros, zeros, zeros, zeros, zeros
-    w5, w6, w7, w8, total = zeros, zeros, zeros, zeros, zeros
-    # Gradients at row - 1 and row; one tile for both would not be carried on.
-    upper = tl.zeros((W, C), tl.float32)
-    here = tl.zeros((W, C), tl.float32)
-    for i in range(ROWS + 2):
-        row = tl.full((1, 1), first - 1 + i, tl.int32)
-        place = height, width, channels
-        # Of the rows of the output, those of this tile alone.
-        own = tl.where(row + 1 < first + ROWS, row + 1, height)
-        lower = _load(grad_ptr, image, own, column, channel, *place)
-        a = _load(x_ptr, image, row, column - 1, channel, *place)
-        b = _load(x_ptr, image, row, column, channel, *place)
-        c = _load(x_ptr, image, row, column + 1, channel, *place)
-        w0, w1, w2 = w0 + lower * a, w1 + lower * b, w2 + lower * c
-        w3, w4, w5 = w3 + here * a, w4 + here * b, w5 + here * c
-        w6, w7, w8 = w6 + upper * a, w7 + upper * b, w8 + upper * c
-        total += lower
-        upper = here
-        here = lower
-    columns = (width + W - 1) // W
-    part = tl.program_id(0) // ((channels + C - 1) // C)
-    part += columns * (
-        tl.program_id(1) + tl.num_programs(1) * tl.program_id(2)
-    )
-    at = part_ptr + (part * channels + channel) * 10
-    mask = channel < channels
-    tl.store(at, tl.sum(w0, 0)[None], mask)
-    tl.store(at + 1, tl.sum(w1, 0)[None], mask)
-    tl.store(at + 2, tl.sum(w2, 0)[None], mask)
-    tl.store(at + 3, tl.sum(w3, 0)[None], mask)
-    tl.store(at + 4, tl.sum(w4, 0)[None], mask)
-    tl.store(at + 5, tl.sum(w5, 0)[None], mask)
-    tl.store(at + 6, tl.sum(w6, 0)[None], mask)
-    tl.store(at + 7, tl.sum(w7, 0)[None], mask)
-    tl.store(at + 8, tl.sum(w8, 0)[None], mask)
-    tl.store(at + 9, tl.sum(total, 0)[None], mask)
-
-
-def _cut(
+def cut_rows(
     x: Tensor, tile: dict[str, int]
 ) -> tuple[tuple[int, int, int], dict[str, int]]:
     """Cut images into tiles; returns the grid and the sizes of a tile."""
@@ -147,27 +98,9 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Without a bias the weights are those of the gradient: turned around.
     """
     out = like(x)
-    grid, sizes = _cut(x, FORWARD)
+    grid, sizes = cut_rows(x, TILE)
     launch(
         _convolve, grid, x, weight, x if bias is None else bias, out,
         *x.shape[1:], FLIP=bias is None, **sizes,
     )  # fmt: skip
     return out
-
-
-def _make_parts(grad: Tensor, x: Tensor) -> Tensor:
-    (tiles, rows, images), sizes = _cut(x, WEIGHT)
-    channels = x.shape[-1]
-    parts = images * rows * tiles // divide(channels, sizes['C'])
-    return x.new_empty(parts, channels, 10, dtype=torch.float32)
-
-
-@operator(_make_parts)
-def convolve_backward(grad: Tensor, x: Tensor) -> Tensor:
-    """Compute parts of the gradients of weight and bias, (parts, C, 9 + 1)."""
-    parts = _make_parts(grad, x)
-    grid, sizes = _cut(x, WEIGHT)
-    launch(
-        _differentiate, grid, grad, x, parts, *x.shape[1:], **sizes
-    )  # fmt: skip
-    return parts

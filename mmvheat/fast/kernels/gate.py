@@ -1,7 +1,4 @@
-"""The gated norm of the operator in one pass, its gradients in another.
-
-``norm(rest + mean) * silu(z)``, where the mean of each image comes back.
-"""
+"""The gated norm of the operator, of which each image's mean is a part."""
 
 from __future__ import annotations
 
