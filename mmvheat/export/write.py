@@ -24,7 +24,11 @@ from .programs import Backbone, fix_decays, free_sizes, make_images
 
 KEY = 'mmvheat'
 _TOLERANCES = dict(fp32=1e-3, fp16=5e-2, int8=float('inf'))
-_SECOND_SIZE = (97, 161)  # odd and oblong, for programs of any size
+# For programs of any size. A side of 1 in a map would be taken as a constant,
+# as would one that two maps or both sides share: at strides up to 128 there
+# are 3 x 4 cells or more, and different ones.
+_RECORDED_SIZE = (288, 416)
+_SECOND_SIZE = (97, 161)  # odd and oblong
 
 
 def export(
@@ -46,7 +50,8 @@ def export(
             changed.
         target (str | os.PathLike): The file, replaced if it exists.
         format (str): 'onnx', 'torch-export' or 'aoti'. Defaults to 'onnx'.
-        size (tuple[int, int]): Height and width of the images.
+        size (tuple[int, int]): Height and width of the images; of a program
+            for any size, of those by which it is compared.
         dynamic (bool): Take images of any size. Defaults to False.
         batch (bool): Take any number of images. Defaults to False, one.
         meta (dict, optional): Plain values to store. Defaults to None.
@@ -117,14 +122,11 @@ def record(
     high, wide = (2, 3) if isinstance(program, Backbone) else (1, 2)
     any_size = torch.export.Dim.DYNAMIC
     dims = {high: any_size, wide: any_size} if dynamic else {}
-    # One image, or as many rows as columns, would be taken as a constant.
+    # One image would be taken as a constant.
     if batch:
         dims[0] = any_size
     if dynamic:
-        # Nor may the smallest feature map have one row or column.
-        size = tuple(max(side, 64) for side in size)
-        if size[0] == size[1]:
-            size = (size[0], size[1] + 32)
+        size = _RECORDED_SIZE
     images = make_images(program, size, batch=2 if batch else 1)
     with name_failures(program), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')

@@ -69,11 +69,13 @@ def build_detector(name):
     cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
     # The one stage has a deeper head, whose scores would be 1.
     gain = 0.02 if 'retinanet' in name else 0.06
-    return shake(MODELS.build(cfg.model), gain)
+    return build(cfg.model, gain)
 
 
-def shake(model, gain=0.06):
-    """Make the predictions of an untrained model differ from each other."""
+def build(cfg, gain=0.06):
+    """Build an untrained model, the same every time, of spread predictions."""
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
     torch.manual_seed(0)
     for value in model.parameters():
         if value.dim() > 1:
