@@ -152,7 +152,7 @@ def _draw_summary(results: Sequence[dict]) -> str:
     for title, metric, values in rows:
         cells = [_format(values.get(name, math.nan)) for name in names]
         table.add_row([title, METRICS[metric], *cells])
-    return f'On {results[0]["data"]}:\n\n{table}'
+    return f'# Robustness: {results[0]["data"]}\n\n{table}'
 
 
 def _draw_table(results: Sequence[dict], metric: str) -> str:

@@ -280,7 +280,7 @@ def main() -> None:
         Path(partial).write_text(json.dumps(record, indent=2))
     table = make_table(others, results)
     with replace_file(out / 'comparison.md') as partial:
-        Path(partial).write_text(f'{table}\n')
+        Path(partial).write_text(f'# Restorers compared\n\n{table}\n')
     print(f'\n{table}')
     draw(others, results, out / 'comparison.png')
 
