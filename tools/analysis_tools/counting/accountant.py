@@ -163,6 +163,10 @@ def _count_flops(
         return 2 * x.numel() // x.shape[-1] * weight.numel()
     if name in ('convolve', 'convolve_backward'):  # depthwise, 3x3
         return 2 * 9 * args[0].numel()
+    if name == 'convolution_backward' and args[9] > 1:
+        # torch's formula counts the weights of groups as dense ones.
+        grad, _, weight = args[:3]
+        return 2 * grad.numel() * weight[0].numel() * sum(args[10][:2])
     if name == 'addmm_':
         operator = torch.ops.aten.addmm
     if operator not in flop_registry:
