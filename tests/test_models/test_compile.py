@@ -63,9 +63,10 @@ def assert_equal_training(model, compiled, image):
         assert (gradient - eager).norm() <= 1e-3 * eager.norm()
 
 
-# Each order of the norms in all stages once, evaluated or trained.
+# Each order of the norms with a downsampling, evaluated or trained; all stages
+# are in the slow tests below.
 @pytest.mark.parametrize(
-    ('arch', 'stages'), [('pre_norm', (0, 1, 2, 3)), ('post_norm', (0,))]
+    ('arch', 'stages'), [('pre_norm', (0, 1)), ('post_norm', (0,))]
 )
 def test_evaluation_is_one_graph(build, arch, stages):
     model = build(arch, out_indices=stages).eval()
@@ -75,7 +76,7 @@ def test_evaluation_is_one_graph(build, arch, stages):
 
 @pytest.mark.parametrize(
     ('arch', 'stages', 'with_cp'),
-    [('pre_norm', (0,), True), ('post_norm', (0, 1, 2, 3), False)],
+    [('pre_norm', (0,), True), ('post_norm', (0, 1), False)],
 )
 def test_training_is_one_graph(build, arch, stages, with_cp):
     model = build(arch, out_indices=stages, with_cp=with_cp).train()
@@ -106,7 +107,9 @@ def test_autocast_is_part_of_the_graph(build):
 
 def test_one_graph_serves_many_sizes(build):
     model = build(SMALLEST, out_indices=(0,)).eval()
-    compiled = compile_whole(model, 'aot_eager', dynamic=True)
+    # Sizes are a matter of the recording; what follows it takes four times
+    # as long with unknown ones, and is tested by export.
+    compiled = compile_whole(model, 'eager', dynamic=True)
     for size in [(72, 100), (64, 64), (33, 47)]:
         assert_equal_evaluation(model, compiled, make_image(*size))
         torch._dynamo.config.error_on_recompile = True
