@@ -104,13 +104,13 @@ def test_autocast(make_block, fused_blocks, dtype, training, post_norm):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
 def test_evaluation_of_a_model_in_one_dtype(build, fused_blocks, dtype):
-    model = build().eval().to(dtype)
+    model = build(out_indices=(0, 1)).eval().to(dtype)
     image = torch.randn(1, 3, 32, 64, dtype=dtype)
     with torch.no_grad(), fast.disabled():
         expected = model(image)
     with torch.no_grad(), fast.on_trial():
         outputs = model(image)
-    assert len(fused_blocks) == 5
+    assert len(fused_blocks) == 3
     for got, truth in zip(outputs, expected):
         assert got.is_contiguous() and got.dtype == dtype
         bound = 2e-5 if dtype == torch.float32 else 2e-2
