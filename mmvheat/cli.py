@@ -76,6 +76,20 @@ COMMANDS = {
         """\
   mmvheat heat my_config.py CHECKPOINT photo.jpg""",
     ),
+    'robustness': Command(
+        'test a model under corruptions and on shifted data',
+        'robustness.py',
+        """\
+  mmvheat robustness my_config.py CHECKPOINT --data corruptions
+  mmvheat robustness --compare A.json B.json --out-dir comparison""",
+    ),
+    'export': Command(
+        'write a model as one file that runs without OpenMMLab',
+        'deployment/export.py',
+        """\
+  mmvheat export my_config.py CHECKPOINT model.onnx
+  mmvheat export my_config.py CHECKPOINT model.onnx --dynamic --int8""",
+    ),
     'zoo': Command(
         'list configs and their published figures',
         Path('zoo.py'),

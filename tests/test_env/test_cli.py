@@ -39,13 +39,18 @@ def mmvheat(monkeypatch, capsys):
 def test_help_lists_all_commands_with_examples(mmvheat):
     printed, code = mmvheat('--help')
     assert code == 0
-    for name in ('new', 'train', 'test', 'infer', 'convert', 'heat', 'zoo'):
+    for name in (
+        *('new', 'train', 'test', 'infer', 'convert', 'heat'),
+        *('robustness', 'export', 'zoo'),
+    ):
         assert re.search(rf'^  {name} +\w', printed, re.M)
     assert 'examples:' in printed
     assert mmvheat()[0] == printed
 
 
-@pytest.mark.parametrize('name', ['new', 'convert', 'zoo', 'infer'])
+@pytest.mark.parametrize(
+    'name', ['new', 'convert', 'zoo', 'infer', 'robustness', 'export']
+)
 def test_help_of_a_command(mmvheat, name):
     printed, code = mmvheat(name, '--help')
     assert code == 0
@@ -87,7 +92,9 @@ def test_error_of_a_tool_is_one_sentence(mmvheat):
     assert 'Traceback' not in printed
 
 
-@pytest.mark.parametrize('name', ['train', 'test', 'infer', 'new', 'zoo'])
+@pytest.mark.parametrize(
+    'name', ['train', 'test', 'infer', 'new', 'zoo', 'robustness', 'export']
+)
 def test_options_are_those_of_the_parser(mmvheat, name):
     printed, _ = mmvheat(name, '--help')
     usage = printed.split('examples:')[0].split('options:')[1]
