@@ -36,6 +36,7 @@ from mmvheat.engine.errors import UserError, run_main
 Predict = Callable[[str], tuple[np.ndarray, Any]]
 """From an image file to its picture, RGB, and what is predicted."""
 
+_NO_MEMORY = ('out of memory', "can't allocate memory")
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
@@ -181,42 +182,36 @@ def build_classifier(cfg: Config, args: Namespace, meta: dict) -> Predict:
 
 def build_restorer(cfg: Config, args: Namespace, _: dict) -> Predict:
     """Restore images; predictions are restored images, (H, W, C) uint8."""
-    from mmengine.dataset import Compose
-    from mmengine.registry import MODELS
-    from mmengine.runner import load_checkpoint
-
-    from mmvheat.engine.image_quality import compute_psnr, prepare_image
+    from mmvheat.visualization.layers import PictureError
+    from mmvheat.visualization.networks import load_network
     from mmvheat.visualization.restoration import draw_restoration
     from mmvheat.visualization.style import render
 
-    model = MODELS.build(cfg.model).to(args.device).eval()
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
-    dataset = cfg.test_dataloader.dataset
-    steps = dataset.get('datasets', [dataset])[0].pipeline
-    if args.degraded:
-        steps = [steps[0], steps[-1]]  # load and pack
-    pipeline = Compose(steps)
+    try:
+        network = load_network(
+            args.config,
+            args.checkpoint,
+            device=args.device,
+            options=args.cfg_options,
+        )
+    except PictureError as error:
+        raise UserError(str(error)) from error
 
     def predict(path: str) -> tuple[np.ndarray, np.ndarray]:
-        data = dict(img_path=path)
-        if args.degraded:
-            data['lq_path'] = path
-        data = pipeline(data)
-        batch = {key: [value] for key, value in data.items()}
-        (sample,) = model.test_step(batch)
-        images = [data['inputs'], sample.pred, sample.gt]
-        degraded, restored, clean = map(prepare_image, images)
-        titles = ('degraded', 'restored', 'clean')
-        if args.degraded:
-            clean = None
-        elif degraded.shape == clean.shape:
-            titles = (
-                f'degraded, {compute_psnr(degraded, clean):.2f} dB',
-                f'restored, {compute_psnr(restored, clean):.2f} dB',
-                'clean',
-            )
-        figure = draw_restoration(degraded, restored, clean, titles)
-        return render(figure), restored.astype(np.uint8)
+        try:
+            restoration = network.restore(network.prepare(path, args.degraded))
+        except PictureError as error:
+            raise UserError(f'{error} (--degraded)') from error
+        except RuntimeError as error:
+            if not any(words in str(error) for words in _NO_MEMORY):
+                raise
+            raise UserError(
+                f'The memory does not do for {path} as a whole; restore it '
+                'in tiles, --cfg-options model.tile=256 model.overlap=32.'
+            ) from error
+        channels = network.backbone.in_channels
+        picture = render(draw_restoration(restoration))
+        return picture, restoration.restored[..., :channels]
 
     return predict
 

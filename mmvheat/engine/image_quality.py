@@ -45,8 +45,17 @@ def compute_ssim(image: np.ndarray, clean: np.ndarray) -> float:
 
     Returns:
         float: At most 1, which is that of equal images.
+
+    Raises:
+        ValueError: The images are smaller.
     """
     import cv2
+
+    if min(image.shape[:2]) < 11:
+        raise ValueError(
+            f'SSIM needs images of at least 11x11 pixels, but got one of '
+            f'{image.shape[1]}x{image.shape[0]}'
+        )
 
     def mean(values: np.ndarray) -> np.ndarray:
         blurred = cv2.GaussianBlur(values, (11, 11), 1.5)

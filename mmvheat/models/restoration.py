@@ -85,6 +85,8 @@ class vHeatIR(BaseModule):
             raise ValueError(f"mixer must be 'heat' or 'swin', not {mixer!r}")
         self.in_channels = in_channels
         self.upscale = upscale
+        self.mixer = mixer
+        self.img_size = (grid, grid)  # what the FVE fits without a resize
         self.freq_embed = None
         if mixer == 'heat' and k == 'freq_embed':
             self.freq_embed = nn.Parameter(torch.empty(grid, grid, embed_dims))
