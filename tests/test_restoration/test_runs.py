@@ -97,6 +97,9 @@ def test_trains_resumes_tests_and_draws(
     metrics = json.loads((whole / 'metrics.json').read_text())['metrics']
     assert metrics.keys() == {'test/PSNR', 'test/SSIM'}
     assert 15 < metrics['test/PSNR'] < 30
+    run('test.py', config, checkpoint, '--work-dir', whole, '--tta')
+    eight = json.loads((whole / 'metrics_tta.json').read_text())['metrics']
+    assert eight['test/PSNR'] != metrics['test/PSNR']
 
     out, options = tmp_path / 'out', ['--config', config]
     options += ['--checkpoint', checkpoint, '--out-dir', out]
