@@ -106,7 +106,10 @@ class ImageRestorer(BaseModel):
         return samples
 
     def restore_in_eight_ways(self, inputs: Tensor) -> Tensor:
-        """Restore images (B, C, H, W) by a self-ensemble (arXiv:1511.02228).
+        """Restore images (B, C, H, W) by a self-ensemble.
+
+        After Timofte et al., *Seven Ways to Improve Example-Based Single
+        Image Super Resolution* (CVPR 2016).
 
         Returns:
             Tensor: Mean over the symmetries of the square, in float32.

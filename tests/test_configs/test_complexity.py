@@ -184,6 +184,7 @@ def test_restorers_are_counted_at_every_pixel() -> None:
     assert found.executed - found.defined + decay == resized
 
 
+@pytest.mark.slow
 def test_restorer_of_attention_is_counted_as_it_runs() -> None:
     pytest.importorskip('mmpretrain')
     (config,) = (ROOT / 'configs/restoration').glob('swinir*graydn25.py')
