@@ -284,20 +284,30 @@ def _load_weights(
 
     content = load_checkpoint(model, checkpoint, map_location='cpu')
     weights = content.get('state_dict', content)
-    found = {re.sub(r'^module\.', '', name) for name in weights}
+    found = {re.sub(r'^module\.', '', k): v for k, v in weights.items()}
+    own = model.state_dict()
     needed = [
         name
-        for name in model.state_dict()
+        for name in own
         if name.startswith(f'{backbone_name}.')
         and not name.startswith('backbone.outnorm')
         and not name.endswith('num_batches_tracked')
     ]
-    missing = [name for name in needed if name not in found]
+    missing = [
+        name
+        for name in needed
+        if name not in found
+        # A vHeat adapts what has other sizes, a restorer does not.
+        or (
+            isinstance(model, ImageRestorer)
+            and own[name].shape != found[name].shape
+        )
+    ]
     if missing:
         raise PictureError(
             f'{checkpoint} does not fit {config}: it lacks {len(missing)} of '
-            f'the {len(needed)} weights of the backbone, such as '
-            f'{missing[0]}.'
+            f'the {len(needed)} weights of the {backbone_name}, such as '
+            f'{missing[0]}, or has them in another size.'
         )
     meta = content.get('meta') or {}
     names = (meta.get('dataset_meta') or {}).get('classes') or ()

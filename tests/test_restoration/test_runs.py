@@ -116,6 +116,52 @@ def test_trains_resumes_tests_and_draws(
     assert three[1] < 0.8 * four[1]
 
 
+def run_two_ranks(tool: str, *args: object) -> None:
+    """Run a tool in two processes that meet."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
+    command = [sys.executable, ROOT / 'tools' / tool, *map(str, args)]
+    ranks = [
+        subprocess.Popen(
+            [*command, '--launcher', 'pytorch'],
+            env=dict(env, RANK=rank, LOCAL_RANK=rank, MASTER_PORT=port),
+        )
+        for rank in '01'
+    ]
+    assert [rank.wait() for rank in ranks] == [0, 0]
+
+
+@pytest.mark.slow
+def test_two_processes_test_as_one(
+    config: Path, folder: Path, tmp_path: Path, run: Callable
+) -> None:
+    model = MODELS.build(load_config(str(config)).model)
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=model.state_dict()), weights)
+    # Three images: the second rank gets one of them again.
+    shutil.copy(folder / 'train/1.png', folder / 'test/2.png')
+    path = tmp_path / 'two_sets.py'
+    path.write_text(
+        f'_base_ = {str(config)!r}\n'
+        f'one = dict(type="RestorationDataset", data_root={str(folder)!r}, '
+        'data_prefix=dict(img_path="test"), pipeline=_base_.test_pipeline)\n'
+        'test_dataloader = dict(dataset=dict(_delete_=True, '
+        'type="ConcatDataset", datasets=[one, dict(one, name="again")]))\n'
+    )
+
+    run('test.py', path, weights, '--work-dir', tmp_path / 'one')
+    run_two_ranks('test.py', path, weights, '--work-dir', tmp_path / 'two')
+
+    one, two = (
+        json.loads((tmp_path / name / 'metrics.json').read_text())['metrics']
+        for name in ('one', 'two')
+    )
+    assert one == pytest.approx(two, rel=1e-9)
+    assert one['again/PSNR'] == pytest.approx(one['test/PSNR'])
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(
     config: Path, tmp_path: Path, run: Callable
@@ -134,20 +180,8 @@ def test_two_processes_train_as_one_with_twice_the_batch(
             'optim_wrapper = dict(optimizer=dict(eps=1e-4))\n'
         )
     run('train.py', tmp_path / '2.py', '--work-dir', tmp_path / 'one')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
-    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
-    command = [sys.executable, ROOT / 'tools/train.py', tmp_path / '1.py']
-    command += ['--work-dir', tmp_path / 'two', '--launcher', 'pytorch']
-    ranks = [
-        subprocess.Popen(
-            command,
-            env=dict(env, RANK=rank, LOCAL_RANK=rank, MASTER_PORT=port),
-        )
-        for rank in '01'
-    ]
-    assert [rank.wait() for rank in ranks] == [0, 0]
+    two = tmp_path / 'two'
+    run_two_ranks('train.py', tmp_path / '1.py', '--work-dir', two)
 
     one, two = (
         CheckpointLoader.load_checkpoint(str(tmp_path / name / 'iter_4.pth'))
