@@ -10,7 +10,8 @@ says. DIR receives ``vis/`` with one picture per image, and the predictions:
 
 A restorer degrades the image first, as the config's test does, and the picture
 shows degraded, restored and clean image and their difference; with
-``--degraded`` it takes the image as it is.
+``--degraded`` it takes the image as it is. Images of more than a million
+pixels are restored in tiles; ``--cfg-options model.tile=SIDE`` sets a side.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from mmvheat.engine.errors import UserError, run_main
 Predict = Callable[[str], tuple[np.ndarray, Any]]
 """From an image file to its picture, RGB, and what is predicted."""
 
+_WHOLE_PIXELS = 2**20
+"""More are restored in tiles: a narrow network needs 2.5 GB a million."""
 _NO_MEMORY = ('out of memory', "can't allocate memory")
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -196,18 +199,26 @@ def build_restorer(cfg: Config, args: Namespace, _: dict) -> Predict:
         )
     except PictureError as error:
         raise UserError(str(error)) from error
+    model = network.model
+    tile, overlap = model.tile, model.overlap
 
     def predict(path: str) -> tuple[np.ndarray, np.ndarray]:
         try:
-            restoration = network.restore(network.prepare(path, args.degraded))
+            sample = network.prepare(path, args.degraded)
+            model.tile, model.overlap = tile, overlap
+            height, width = sample.inputs.shape[2:]
+            if tile is None and height * width > _WHOLE_PIXELS:
+                model.tile, model.overlap = 512, 64
+                tqdm.write(f'{path}: {width}x{height}, in tiles of 512')
+            restoration = network.restore(sample)
         except PictureError as error:
             raise UserError(f'{error} (--degraded)') from error
         except RuntimeError as error:
             if not any(words in str(error) for words in _NO_MEMORY):
                 raise
             raise UserError(
-                f'The memory does not do for {path} as a whole; restore it '
-                'in tiles, --cfg-options model.tile=256 model.overlap=32.'
+                f'There is too little memory for {path}; restore it in '
+                'smaller tiles, --cfg-options model.tile=128 model.overlap=32.'
             ) from error
         channels = network.backbone.in_channels
         picture = render(draw_restoration(restoration))

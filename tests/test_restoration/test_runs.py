@@ -206,6 +206,65 @@ def test_a_missing_folder_is_told(
     )
 
 
+def test_infer_asks_for_degraded_images_where_a_test_has_pairs(
+    config: Path, folder: Path, run: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    steps = [dict(type='LoadPhotograph'), dict(type='PackRestoration')]
+    path = config.with_name('pairs.py')
+    path.write_text(
+        f'_base_ = {str(config)!r}\n'
+        'model = dict(network=dict(upscale=2, in_channels=3))\n'
+        f'test_dataloader = dict(dataset=dict(pipeline={steps}))\n'
+    )
+    model = MODELS.build(load_config(str(path)).model)
+    weights = config.with_name('weights.pth')
+    torch.save(dict(state_dict=model.state_dict()), weights)
+    options = ['--config', path, '--checkpoint', weights]
+    options += ['--out-dir', folder / 'out']
+
+    with pytest.raises(SystemExit):
+        run('infer.py', folder / 'test/0.png', *options)
+    assert 'give degraded images and say so' in capsys.readouterr().err
+
+    run('infer.py', folder / 'test/0.png', *options, '--degraded')
+    restored = cv2.imread(str(folder / 'out/restored/0.png'))
+    clean = cv2.imread(str(folder / 'test/0.png'))
+    np.testing.assert_array_equal(
+        restored, clean.repeat(2, 0).repeat(2, 1)
+    )  # what an untrained network does
+
+
+def test_infer_restores_large_images_in_tiles(
+    config: Path,
+    folder: Path,
+    run: Callable,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = MODELS.build(load_config(str(config)).model)
+    weights = config.with_name('weights.pth')
+    torch.save(dict(state_dict=model.state_dict()), weights)
+    large = np.zeros((1000, 1100), np.uint8)
+    cv2.imwrite(str(folder / 'test/1.png'), large)
+    sizes = []
+
+    def restore(network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        sizes.append(tuple(x.shape[2:]))
+        return x
+
+    monkeypatch.setattr(type(model.network), 'forward', restore)
+    options = ['--config', config, '--checkpoint', weights]
+    options += ['--out-dir', folder / 'out', '--degraded']
+
+    run('infer.py', folder / 'test', *options)
+
+    # 1000 and 1100 pixels by steps of 448
+    assert sizes == [(67, 90), *9 * [(512, 512)]]
+    assert '1.png: 1100x1000, in tiles of 512' in capsys.readouterr().out
+    restored = cv2.imread(str(folder / 'out/restored/1.png'))
+    assert restored.shape == (1000, 1100, 3)
+
+
 def test_painting_is_left_to_infer(config: Path) -> None:
     with pytest.raises(UserError, match='tools/infer.py'):
         enable_painting(load_config(str(config)), 'pictures')
