@@ -27,6 +27,7 @@ from mmengine.visualization import Visualizer
 from mmvheat.engine.checks import check_dataset
 from mmvheat.engine.config import enable_painting, load_config
 from mmvheat.engine.errors import UserError
+from mmvheat.models import vHeatIR
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / 'configs/quickstart/vheatir-n_graydn25_photographs.py'
@@ -69,6 +70,14 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable:
         runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
 
     return run
+
+
+def save_weights(config: Path) -> Path:
+    """Save the weights that a config's model starts with."""
+    model = MODELS.build(load_config(str(config)).model)
+    path = config.with_suffix('.pth')
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
 
 
 def read_losses(work_dir: Path) -> dict[int, float]:
@@ -137,9 +146,7 @@ def run_two_ranks(tool: str, *args: object) -> None:
 def test_two_processes_test_as_one(
     config: Path, folder: Path, tmp_path: Path, run: Callable
 ) -> None:
-    model = MODELS.build(load_config(str(config)).model)
-    weights = tmp_path / 'weights.pth'
-    torch.save(dict(state_dict=model.state_dict()), weights)
+    weights = save_weights(config)
     # Three images: the second rank gets one of them again.
     shutil.copy(folder / 'train/1.png', folder / 'test/2.png')
     path = tmp_path / 'two_sets.py'
@@ -216,9 +223,7 @@ def test_infer_asks_for_degraded_images_where_a_test_has_pairs(
         'model = dict(network=dict(upscale=2, in_channels=3))\n'
         f'test_dataloader = dict(dataset=dict(pipeline={steps}))\n'
     )
-    model = MODELS.build(load_config(str(path)).model)
-    weights = config.with_name('weights.pth')
-    torch.save(dict(state_dict=model.state_dict()), weights)
+    weights = save_weights(path)
     options = ['--config', path, '--checkpoint', weights]
     options += ['--out-dir', folder / 'out']
 
@@ -241,9 +246,7 @@ def test_infer_restores_large_images_in_tiles(
     capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = MODELS.build(load_config(str(config)).model)
-    weights = config.with_name('weights.pth')
-    torch.save(dict(state_dict=model.state_dict()), weights)
+    weights = save_weights(config)
     large = np.zeros((1000, 1100), np.uint8)
     cv2.imwrite(str(folder / 'test/1.png'), large)
     sizes = []
@@ -252,7 +255,7 @@ def test_infer_restores_large_images_in_tiles(
         sizes.append(tuple(x.shape[2:]))
         return x
 
-    monkeypatch.setattr(type(model.network), 'forward', restore)
+    monkeypatch.setattr(vHeatIR, 'forward', restore)
     options = ['--config', config, '--checkpoint', weights]
     options += ['--out-dir', folder / 'out', '--degraded']
 
