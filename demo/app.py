@@ -4,8 +4,9 @@
     python demo/app.py --config CONFIG --checkpoint CHECKPOINT [--images DIR]
 
 Without a config it shows the models of the quickstart, and trains them first
-if they are not there. It listens on this machine alone unless --host says
-otherwise. Needs the package gradio: pip install 'mmvheat[demo]'.
+if they are not there; the restorer of docs/restoration.md joins them where it
+was trained. It listens on this machine alone unless --host says otherwise.
+Needs the package gradio: pip install 'mmvheat[demo]'.
 """
 
 from __future__ import annotations
@@ -38,20 +39,26 @@ from mmvheat.visualization.networks import (  # noqa: E402
 QUICKSTART = {
     'Mask R-CNN: digits outlined': (
         'mask-rcnn_vheat-n_fpn_3e_digit-scenes.py',
-        'mask_rcnn',
-        'val/*.jpg',
+        'quickstart/mask_rcnn',
+        'digit_scenes/val/*.jpg',
     ),
     'UperNet: digits under every pixel': (
         'upernet_vheat-n_450i_digit-scenes-192x192.py',
-        'upernet',
-        'val/*.jpg',
+        'quickstart/upernet',
+        'digit_scenes/val/*.jpg',
     ),
     'Classifier: one digit': (
         'vheat-n_12e_digit-crops-64x64.py',
-        'classification',
-        'classification/val/*/*.jpg',
+        'quickstart/classification',
+        'digit_scenes/classification/val/*/*.jpg',
     ),
 }
+RESTORER = (
+    'vheatir-n_graydn25_photographs.py',
+    'vheatir-n_graydn25_photographs',
+    'photographs/test/*',
+)
+"""Shown as well where it was trained, see docs/restoration.md."""
 SAMPLES = 24
 LOCAL = ('127.0.0.1', 'localhost', '::1')
 
@@ -115,9 +122,12 @@ def find_models(args: Namespace) -> dict[str, tuple[str, str, list[str]]]:
                 'The quickstart failed, see above; run it again or give '
                 '--config and --checkpoint.'
             )
+    shown = dict(QUICKSTART)
+    if find_checkpoint(RESTORER[1]):
+        shown['vHeatIR: noise taken out'] = RESTORER
     models = {}
-    for name, (config, run, pattern) in QUICKSTART.items():
-        images = sorted((ROOT / 'data/digit_scenes').glob(pattern))
+    for name, (config, run, pattern) in shown.items():
+        images = sorted((ROOT / 'data').glob(pattern))
         step = max(1, len(images) // SAMPLES)
         models[name] = (
             str(ROOT / 'configs/quickstart' / config),
@@ -128,8 +138,8 @@ def find_models(args: Namespace) -> dict[str, tuple[str, str, list[str]]]:
 
 
 def find_checkpoint(run: str) -> Path | None:
-    """Find the last checkpoint of a run of the quickstart."""
-    folder = ROOT / 'work_dirs/quickstart' / run
+    """Find the last checkpoint of a run below work_dirs."""
+    folder = ROOT / 'work_dirs' / run
     pointer = folder / 'last_checkpoint'
     if not pointer.is_file():
         return None

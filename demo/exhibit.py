@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from mmvheat.models import vHeat
 from mmvheat.visualization import (
     features,
     films,
@@ -25,15 +24,20 @@ from mmvheat.visualization.layers import (
 from mmvheat.visualization.networks import (
     Network,
     Sample,
+    find_vheat,
 )
+from mmvheat.visualization.restoration import Restorer, draw_restoration
 from mmvheat.visualization.style import new_figure, render
 
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')
 """Formats that are decoded. Others, such as EPS, would run programs."""
 
 MAX_PIXELS = 50_000_000
+MIN_SIDE = 16
 MAX_SIDE = 640
 SHOWN_SIDE = 512
+RESTORED_SIDE = 256
+"""Restorers work at every pixel: of a larger image they get the middle."""
 
 
 @dataclass
@@ -51,17 +55,20 @@ class View:
     prediction: np.ndarray
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, is_cropped: bool = False) -> np.ndarray:
     """Decode what a visitor uploads, no larger than needed.
 
     Args:
         data (bytes): A file of one of :data:`FORMATS`.
+        is_cropped (bool): Leave the pixels as they are, and take the middle
+            of a large image. Defaults to False.
 
     Returns:
-        np.ndarray: RGB uint8, the longer side at most :data:`MAX_SIDE`.
+        np.ndarray: RGB uint8 without transparency, the longer side at most
+        :data:`MAX_SIDE`, or :data:`RESTORED_SIDE` if cropped.
 
     Raises:
-        PictureError: If it is no such file, damaged or too large.
+        PictureError: If it is no such file, damaged, too small or too large.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -76,15 +83,34 @@ def decode(data: bytes) -> np.ndarray:
             'This image is too large; at most '
             f'{MAX_PIXELS // 1_000_000} million pixels are taken.'
         )
+    if min(image.size) < MIN_SIDE:
+        raise PictureError(
+            f'This image is too small, {image.width}x{image.height} pixels; '
+            f'{MIN_SIDE}x{MIN_SIDE} are the least.'
+        )
     try:
-        image.draft('RGB', (MAX_SIDE, MAX_SIDE))  # JPEG: decode it smaller
-        image = ImageOps.exif_transpose(image).convert('RGB')
+        if not is_cropped:  # JPEG: decode it smaller
+            image.draft('RGB', (MAX_SIDE, MAX_SIDE))
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith('I'):  # 16 bits, which convert() would clip
+            image = Image.fromarray((np.asarray(image) >> 8).astype('u1'))
+        image = image.convert('RGB')
     except Exception as error:
         raise PictureError(
             f'This image is damaged; {_list_formats()}.'
         ) from error
+    if is_cropped:
+        return crop_middle(np.asarray(image))
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     return np.asarray(image)
+
+
+def crop_middle(image: np.ndarray) -> np.ndarray:
+    """Cut the middle of :data:`RESTORED_SIDE` pixels out of an image."""
+    top, left = (
+        max(0, (length - RESTORED_SIDE) // 2) for length in image.shape[:2]
+    )
+    return image[top:, left:][:RESTORED_SIDE, :RESTORED_SIDE].copy()
 
 
 def _list_formats() -> str:
@@ -101,19 +127,28 @@ class Exhibit:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.lock = threading.Lock()
+        self.is_restorer = isinstance(network, Restorer)
         self.stages = list_stages(network)
-        found = [m for m in network.model.modules() if isinstance(m, vHeat)]
-        self.vheat = found[0] if found else None
+        try:
+            self.vheat = find_vheat(network, '')
+        except PictureError:
+            self.vheat = None
 
     @property
     def depths(self) -> list[int]:
         """list[int]: Blocks of every stage that conducts heat."""
-        if self.vheat is None:
-            return []
-        return [len(stage.blocks) for stage in self.vheat.layers]
+        return [] if self.vheat is None else heat.list_depths(self.vheat)
 
-    def look(self, image: np.ndarray) -> View:
-        """Predict on an image, RGB uint8."""
+    def look(self, image: np.ndarray, is_degraded: bool = False) -> View:
+        """Predict on an image.
+
+        Args:
+            image (np.ndarray): RGB uint8.
+            is_degraded (bool): Let a restorer take it as it is, instead of
+                degrading it first. Defaults to False.
+        """
+        if self.is_restorer:
+            return self._restore(image, is_degraded)
         with self.lock, torch.no_grad():
             sample = self.network.prepare(image)
             result = self.network.predict(sample)
@@ -186,15 +221,15 @@ class Exhibit:
         stage = min(max(stage, 1), len(blocks))
         block = min(max(block, 1), blocks[stage - 1])
         with self.lock:
-            k = heat.collect_k(self.vheat, (height, width))
-        k = k[stage - 1][block - 1]
+            k = heat.predict_k(
+                self.vheat, (height, width), stage - 1, block - 1
+            )
         title = f'stage {stage}, block {block}'
         if channel:
-            channel = min(channel, k.shape[-1])
+            channels = k.shape[-1]
+            channel = min(channel, channels)
             k = k[..., channel - 1 : channel]
-            title += (
-                f', channel {channel} of {self.vheat.embed_dims[stage - 1]}'
-            )
+            title += f', channel {channel} of {channels}'
         else:
             title += ', mean of all channels'
         source = heat.place_point(pixel, (height, width), k.shape[:2])
@@ -202,6 +237,21 @@ class Exhibit:
         return films.draw_film(
             picture, np.stack([source, after]), [0, t], title
         )[-1]
+
+    def _restore(self, image: np.ndarray, is_degraded: bool) -> View:
+        with self.lock:
+            sample = self.network.prepare(crop_middle(image), is_degraded)
+            restoration = self.network.restore(sample)
+        measured = restoration.measure()
+        sentence = 'restored; there is no clean image to compare with.'
+        if measured:
+            sentence = (
+                f'restored to {measured["restored"]} from '
+                f'{measured["degraded"]}.'
+            )
+        elif not is_degraded:
+            sentence = 'restored.'
+        return View(sample, sentence, render(draw_restoration(restoration)))
 
     def _draw_objects(self, sample: Sample, result) -> tuple:
         from mmdet.visualization import DetLocalVisualizer

@@ -22,6 +22,10 @@ INTRODUCTION = """
 Choose an image or upload one, then **click a point of it**: heat spreads from
 there the way the network has learned to spread it.
 """
+RESTORER = (
+    'A restorer degrades the image as its test does, and restores it; of a '
+    'large one it takes the middle.'
+)
 SECONDS_KEPT = 60
 
 
@@ -44,12 +48,14 @@ def build_page(
         path = samples[model][int(number.removeprefix('image ')) - 1]
         return mmcv.imread(path, channel_order='rgb')
 
-    def look(model: str, image: np.ndarray | None, stage: int) -> list:
+    def look(
+        model: str, image: np.ndarray | None, is_degraded: bool, stage: int
+    ) -> list:
         """All of the outputs for a new image; state first."""
         if image is None:
             return [None] * 6 + ['']
         exhibit = exhibits[model]
-        view = exhibit.look(image)
+        view = exhibit.look(image, is_degraded)
         return [
             (view, image, None),
             show(view),
@@ -60,19 +66,26 @@ def build_page(
             f'**Prediction:** {view.sentence}',
         ]
 
-    def upload(model: str, data: bytes, stage: int) -> list:
-        return look(model, decode(data), stage)
+    def upload(model: str, data: bytes, is_degraded: bool, stage: int) -> list:
+        image = decode(data, exhibits[model].is_restorer)
+        return look(model, image, is_degraded, stage)
 
-    def change_model(model: str, state: tuple | None, stage: int) -> list:
+    def look_again(
+        model: str, state: tuple | None, is_degraded: bool, stage: int
+    ) -> list:
+        return look(model, state and state[1], is_degraded, stage)
+
+    def change_model(
+        model: str, state: tuple | None, is_degraded: bool, stage: int
+    ) -> list:
         number = len(samples.get(model, ()))
         names = [f'image {i + 1}' for i in range(number)]
         depth = max(exhibits[model].depths or [1])
-        image = state[1] if state else None
-        outputs = look(model, image, stage)
         return [
             gr.update(choices=names, value=None),
             gr.update(maximum=max(2, depth)),
-            *outputs,
+            gr.update(visible=exhibits[model].is_restorer),
+            *look_again(model, state, is_degraded, stage),
         ]
 
     def click(
@@ -131,6 +144,12 @@ def build_page(
                 file_types=['image'],
                 elem_id='upload',
             )
+        is_degraded = gr.Checkbox(
+            label='the image is degraded already',
+            info=RESTORER,
+            visible=exhibits[first].is_restorer,
+            elem_id='degraded',
+        )
         sentence = gr.Markdown('', elem_id='sentence')
         with gr.Row():
             picture = gr.Image(
@@ -188,14 +207,18 @@ def build_page(
                 elem_id='erf',
             )
         shown = [state, picture, prediction, maps, erf, heat, sentence]
-        button.upload(_tell(upload), [model, button, stage], shown)
+        how = [is_degraded, stage]
+        button.upload(_tell(upload), [model, button, *how], shown)
         sample.input(
-            _tell(lambda m, name, s: look(m, pick(m, name), s)),
-            [model, sample, stage],
+            _tell(lambda m, name, *how: look(m, pick(m, name), *how)),
+            [model, sample, *how],
             shown,
         )
+        is_degraded.input(_tell(look_again), [model, state, *how], shown)
         model.input(
-            _tell(change_model), [model, state, stage], [sample, block, *shown]
+            _tell(change_model),
+            [model, state, *how],
+            [sample, block, is_degraded, *shown],
         )
         where = [model, state, t, stage, block, channel]
         picture.select(_tell(click), where, [state, heat])

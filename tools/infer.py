@@ -10,7 +10,8 @@ says. DIR receives ``vis/`` with one picture per image, and the predictions:
 
 A restorer degrades the image first, as the config's test does, and the picture
 shows degraded, restored and clean image and their difference; with
-``--degraded`` it takes the image as it is.
+``--degraded`` it takes the image as it is. Images of more than a million
+pixels are restored in tiles; ``--cfg-options model.tile=SIDE`` sets a side.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from mmvheat.engine.errors import UserError, run_main
 Predict = Callable[[str], tuple[np.ndarray, Any]]
 """From an image file to its picture, RGB, and what is predicted."""
 
+_WHOLE_PIXELS = 2**20
+"""More are restored in tiles: a narrow network needs 2.5 GB a million."""
+_NO_MEMORY = ('out of memory', "can't allocate memory")
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
@@ -181,42 +185,44 @@ def build_classifier(cfg: Config, args: Namespace, meta: dict) -> Predict:
 
 def build_restorer(cfg: Config, args: Namespace, _: dict) -> Predict:
     """Restore images; predictions are restored images, (H, W, C) uint8."""
-    from mmengine.dataset import Compose
-    from mmengine.registry import MODELS
-    from mmengine.runner import load_checkpoint
-
-    from mmvheat.engine.image_quality import compute_psnr, prepare_image
+    from mmvheat.visualization.layers import PictureError
+    from mmvheat.visualization.networks import load_network
     from mmvheat.visualization.restoration import draw_restoration
     from mmvheat.visualization.style import render
 
-    model = MODELS.build(cfg.model).to(args.device).eval()
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
-    dataset = cfg.test_dataloader.dataset
-    steps = dataset.get('datasets', [dataset])[0].pipeline
-    if args.degraded:
-        steps = [steps[0], steps[-1]]  # load and pack
-    pipeline = Compose(steps)
+    try:
+        network = load_network(
+            args.config,
+            args.checkpoint,
+            device=args.device,
+            options=args.cfg_options,
+        )
+    except PictureError as error:
+        raise UserError(str(error)) from error
+    model = network.model
+    tile, overlap = model.tile, model.overlap
 
     def predict(path: str) -> tuple[np.ndarray, np.ndarray]:
-        data = dict(img_path=path)
-        if args.degraded:
-            data['lq_path'] = path
-        data = pipeline(data)
-        batch = {key: [value] for key, value in data.items()}
-        (sample,) = model.test_step(batch)
-        images = [data['inputs'], sample.pred, sample.gt]
-        degraded, restored, clean = map(prepare_image, images)
-        titles = ('degraded', 'restored', 'clean')
-        if args.degraded:
-            clean = None
-        elif degraded.shape == clean.shape:
-            titles = (
-                f'degraded, {compute_psnr(degraded, clean):.2f} dB',
-                f'restored, {compute_psnr(restored, clean):.2f} dB',
-                'clean',
-            )
-        figure = draw_restoration(degraded, restored, clean, titles)
-        return render(figure), restored.astype(np.uint8)
+        try:
+            sample = network.prepare(path, args.degraded)
+            model.tile, model.overlap = tile, overlap
+            height, width = sample.inputs.shape[2:]
+            if tile is None and height * width > _WHOLE_PIXELS:
+                model.tile, model.overlap = 512, 64
+                tqdm.write(f'{path}: {width}x{height}, in tiles of 512')
+            restoration = network.restore(sample)
+        except PictureError as error:
+            raise UserError(f'{error} (--degraded)') from error
+        except RuntimeError as error:
+            if not any(words in str(error) for words in _NO_MEMORY):
+                raise
+            raise UserError(
+                f'There is too little memory for {path}; restore it in '
+                'smaller tiles, --cfg-options model.tile=128 model.overlap=32.'
+            ) from error
+        channels = network.backbone.in_channels
+        picture = render(draw_restoration(restoration))
+        return picture, restoration.restored[..., :channels]
 
     return predict
 

@@ -233,7 +233,7 @@ def _tell_progress(
     left = sum(seconds) / len(seconds) * (total - len(seconds))
     print_log(
         f'[{len(seconds)}/{total}] {condition.name} {condition.severity:g}: '
-        f'{", ".join(shown)} ({seconds[-1]:.0f} s, about '
+        f'{", ".join(shown) or "found nothing"} ({seconds[-1]:.0f} s, about '
         f'{left / 60:.0f} min left)',
         'current',
     )

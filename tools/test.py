@@ -42,7 +42,7 @@ from mmvheat.engine.errors import UserError, is_local_main, run_main
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Test a classifier, detector or segmentor.'
+        description='Test a classifier, detector, segmentor or restorer.'
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')

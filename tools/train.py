@@ -1,4 +1,4 @@
-"""Train a classifier, detector or segmentor from its config.
+"""Train a classifier, detector, segmentor or restorer from its config.
 
     python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp]
     tools/dist_train.sh CONFIG GPUS [the same options]
@@ -36,7 +36,7 @@ from mmvheat.engine.errors import UserError, is_local_main, run_main
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Train a classifier, detector or segmentor.'
+        description='Train a classifier, detector, segmentor or restorer.'
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go')

@@ -14,8 +14,9 @@ from mmengine.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
+# All of them give eight bits, without an alpha channel, turned by EXIF.
 _FLAGS = dict(
-    rgb=cv2.IMREAD_COLOR, gray=cv2.IMREAD_GRAYSCALE, y=cv2.IMREAD_UNCHANGED
+    rgb=cv2.IMREAD_COLOR, gray=cv2.IMREAD_GRAYSCALE, y=cv2.IMREAD_ANYCOLOR
 )
 
 
@@ -70,7 +71,7 @@ class LoadPhotograph(BaseTransform):
         if image.ndim == 2:
             image = image[..., None]
         else:
-            image = image[..., 2::-1]  # without an alpha channel
+            image = image[..., ::-1]
             if self.color == 'y':
                 image = to_luma(image).round().astype(np.uint8)
         if self.kept is not None:
@@ -192,7 +193,7 @@ class PackRestoration(BaseTransform):
     """Pack what :class:`mmvheat.models.ImageRestorer` takes."""
 
     def transform(self, results: dict) -> dict:
-        """Give ``inputs`` (C, H, W) and a data sample with ``gt``."""
+        """Give ``inputs`` (C, H, W) and a data sample, with ``gt`` if any."""
         sample = BaseDataElement(
             metainfo={
                 key: results[key]
@@ -200,7 +201,8 @@ class PackRestoration(BaseTransform):
                 if key in results
             }
         )
-        sample.set_data(dict(gt=_to_tensor(results['gt']).float()))
+        if 'gt' in results:
+            sample.set_data(dict(gt=_to_tensor(results['gt']).float()))
         return dict(inputs=_to_tensor(results['img']), data_samples=sample)
 
 

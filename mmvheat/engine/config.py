@@ -222,6 +222,7 @@ def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
 def enable_tta(cfg: Config) -> None:
     """Test with test-time augmentation.
 
+    Restorers take the mean over the eight symmetries of the square.
     Detectors and classifiers whose config has none see each image and its
     mirror image. mmdet's ``DetTTAModel`` fails on masks, so that
     ``InstanceTTAModel`` takes its place for a detector with a mask head.
@@ -230,6 +231,9 @@ def enable_tta(cfg: Config) -> None:
         UserError: The config, of a segmentor, has no ``tta_model`` or
             ``tta_pipeline``.
     """
+    if cfg.default_scope == 'mmengine':
+        cfg.model.self_ensemble = True
+        return
     dataset = innermost_dataset(cfg.test_dataloader.dataset)
     if cfg.default_scope in _TTA_MODELS:
         if 'tta_model' not in cfg:

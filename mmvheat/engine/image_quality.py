@@ -16,8 +16,6 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-_LUMA = np.array([65.481, 128.553, 24.966]) / 255
-
 
 def compute_psnr(image: np.ndarray, clean: np.ndarray) -> float:
     """Compute the peak signal-to-noise ratio.
@@ -45,8 +43,17 @@ def compute_ssim(image: np.ndarray, clean: np.ndarray) -> float:
 
     Returns:
         float: At most 1, which is that of equal images.
+
+    Raises:
+        ValueError: The images are smaller.
     """
     import cv2
+
+    if min(image.shape[:2]) < 11:
+        raise ValueError(
+            f'SSIM needs images of at least 11x11 pixels, but got one of '
+            f'{image.shape[1]}x{image.shape[0]}'
+        )
 
     def mean(values: np.ndarray) -> np.ndarray:
         blurred = cv2.GaussianBlur(values, (11, 11), 1.5)
@@ -83,7 +90,9 @@ def prepare_image(
     image = torch.as_tensor(image).detach().cpu().double().numpy()
     image = np.moveaxis(image.round().clip(0, 255), 0, -1)
     if luma and image.shape[-1] == 3:
-        image = (image @ _LUMA + 16)[..., None]
+        from mmvheat.datasets.restoration_transforms import to_luma
+
+        image = to_luma(image)
     if crop_border:
         inside = slice(crop_border, -crop_border)
         image = image[inside, inside]

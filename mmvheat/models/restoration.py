@@ -85,6 +85,8 @@ class vHeatIR(BaseModule):
             raise ValueError(f"mixer must be 'heat' or 'swin', not {mixer!r}")
         self.in_channels = in_channels
         self.upscale = upscale
+        self.mixer = mixer
+        self.img_size = (grid, grid)  # what the FVE fits without a resize
         self.freq_embed = None
         if mixer == 'heat' and k == 'freq_embed':
             self.freq_embed = nn.Parameter(torch.empty(grid, grid, embed_dims))
@@ -102,7 +104,7 @@ class vHeatIR(BaseModule):
                     )
                     for drop_path in drop_paths.tolist()
                 ]
-                body = HeatStage(blocks, with_cp=with_cp)
+                body = HeatGroup(blocks, with_cp=with_cp)
             else:
                 body = SwinStage(
                     embed_dims,
@@ -172,6 +174,14 @@ class vHeatIR(BaseModule):
                 spread = torch.linspace(0, 1, len(bias))
                 value = (least + (largest - least) * spread).exp()
                 bias.data.copy_(value)
+
+
+class HeatGroup(HeatStage):
+    """Blocks whose FVE, the one of all groups, has their size already."""
+
+    def resize_freq_embed(self, freq_embed: Tensor, _: Tensor) -> Tensor:
+        """Leave it as it is."""
+        return freq_embed
 
 
 class ResidualGroup(nn.Module):

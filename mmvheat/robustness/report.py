@@ -77,8 +77,12 @@ def get_table(result: dict, metric: str) -> dict[str, dict[float, float]]:
     """Get the values of a metric by name and severity; ``clean`` has 0."""
     table = {}
     for test in result['tests']:
+        values = test['metrics']
+        if metric.startswith('coco/'):
+            # Where nothing at all is found, mmdet gives no AP: it is 0.
+            values = {metric: 0.0, **values}
         row = table.setdefault(test['name'], {})
-        row[test['severity']] = test['metrics'][metric]
+        row[test['severity']] = values[metric]
     return table
 
 

@@ -98,9 +98,14 @@ def compute_cam(
         Activation: The map.
 
     Raises:
-        PictureError: If grad-cam is not installed, nothing was predicted, or
-            there is no such class or object.
+        PictureError: If grad-cam is not installed, nothing was predicted,
+            there is no such class or object, or the network restores images.
     """
+    if network.library not in _SCORERS:
+        raise PictureError(
+            'A restorer predicts no class that pixels could speak for; '
+            'vis_heat.py, vis_erf.py and vis_features.py work with it.'
+        )
     grad_cam = _import_grad_cam()
     scorer = _SCORERS[network.library](network, sample)
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """What the heat conduction operators of a vHeat do, as arrays.
 
-All that is taken from a model comes through :func:`collect_k`. Heat is
+All that is taken from a model comes through :func:`predict_k`. Heat is
 counted in shares of the source: it sums up to 1 over the plate. A *plate* has
 H x W cells, those of the features of a stage; frequencies are in radians per
 cell, up to pi along each axis.
@@ -16,12 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmvheat.models import vHeat
-from mmvheat.ops import (
-    conduct_heat,
-    heat_decay,
-    resize_freq_embed,
-)
+from mmvheat.models import vHeat, vHeatIR
+from mmvheat.ops import heat_decay, propagate, resize_freq_embed
 
 from .layers import (
     PictureError,
@@ -30,27 +26,65 @@ from .layers import (
 Size = tuple[int, int]
 
 
-def collect_k(backbone: vHeat, size: Size) -> list[list[np.ndarray]]:
-    """Predict k of every block for images of a size.
+def list_depths(backbone: vHeat | vHeatIR) -> list[int]:
+    """Count the blocks of every stage; those of a vHeatIR are its groups."""
+    return [len(blocks) for blocks in _list_blocks(backbone)]
+
+
+def predict_k(
+    backbone: vHeat | vHeatIR, size: Size, stage: int, block: int
+) -> np.ndarray:
+    """Predict k of one block for images of a size.
 
     The paper predicts k from the frequency value embeddings of a stage. It
     depends on the size of the image, not on what the image shows.
 
     Args:
-        backbone (vHeat): The backbone.
+        backbone (vHeat | vHeatIR): The backbone, or the restorer, whose
+            plates all have the size of the image.
         size (tuple[int, int]): Height and width of the images in pixels, as
             the backbone gets them.
+        stage (int): The stage from 0.
+        block (int): Its block from 0.
 
     Returns:
-        list[list[np.ndarray]]: For every stage, for every block: diffusivity
-        times time of every frequency and channel, float32 (H, W, C) on the
-        plate of the stage.
+        np.ndarray: Diffusivity times time of every frequency and channel,
+        float32 (H, W, C) on the plate of the stage.
+
+    Raises:
+        PictureError: If the block does not conduct heat with such a k.
+    """
+    op = _list_blocks(backbone)[stage][block].op
+    if isinstance(backbone, vHeat):
+        embedding, plate = backbone.freq_embed[stage], find_plate(size, stage)
+    else:
+        embedding, plate = backbone.freq_embed, size
+    with torch.no_grad():
+        if embedding is None:  # k does not come from it
+            embedding = op.dwconv.weight.new_zeros(
+                *plate, len(op.dwconv.weight)
+            )
+        else:
+            embedding = resize_freq_embed(embedding, plate, mode='bicubic')
+        return _predict_k(op, embedding).float().cpu().numpy()
+
+
+def collect_k(backbone: vHeat | vHeatIR, size: Size) -> list[list[np.ndarray]]:
+    """Predict k of every block for images of a size.
+
+    Args:
+        backbone (vHeat | vHeatIR): As of :func:`predict_k`.
+        size (tuple[int, int]): As of :func:`predict_k`.
+
+    Returns:
+        list[list[np.ndarray]]: What :func:`predict_k` gives for every stage,
+        for every block.
 
     Raises:
         PictureError: If the blocks do not conduct heat with such a k.
 
     Example:
-        >>> from mmvheat.models import vHeat
+        >>> from mmvheat.models import vHeat, vHeatIR
         >>> arch = dict(
         ...     embed_dims=8, depths=(1, 1, 2, 1), post_norm=False,
         ...     layer_scale=None,
@@ -59,21 +93,16 @@ def collect_k(backbone: vHeat, size: Size) -> list[list[np.ndarray]]:
         >>> [len(blocks) for blocks in k], k[0][0].shape
         ([1, 1, 2, 1], (16, 24, 8))
     """
-    collected = []
-    with torch.no_grad():
-        for index, stage in enumerate(backbone.layers):
-            embedding = resize_freq_embed(
-                backbone.freq_embed[index],
-                find_plate(size, index),
-                mode='bicubic',
-            )
-            collected.append(
-                [
-                    _predict_k(block.op, embedding).float().cpu().numpy()
-                    for block in stage.blocks
-                ]
-            )
-    return collected
+    return [
+        [predict_k(backbone, size, i, j) for j in range(depth)]
+        for i, depth in enumerate(list_depths(backbone))
+    ]
+
+
+def _list_blocks(backbone: vHeat | vHeatIR) -> list[Sequence[nn.Module]]:
+    if isinstance(backbone, vHeat):
+        return [stage.blocks for stage in backbone.layers]
+    return [group.body.blocks for group in backbone.groups]
 
 
 def _predict_k(op: nn.Module, embedding: Tensor) -> Tensor:
@@ -198,11 +227,10 @@ def conduct(
     if np.ndim(k) == 0:
         k = np.full((*source.shape, 1), k)
     k = torch.from_numpy(np.array(k, np.float64))
-    x = torch.from_numpy(np.asarray(source, np.float64))
-    x = x[None, ..., None].expand(1, *k.shape)
-    return np.stack(
-        [conduct_heat(x, k * t).mean(-1)[0].numpy() for t in times]
-    )
+    x = torch.from_numpy(np.array(source, np.float64))[None, ..., None]
+    # All channels start alike, so that their mean decay gives their mean.
+    decays = (heat_decay(k * t).mean(-1, keepdim=True) for t in times)
+    return np.stack([propagate(x, decay)[0, ..., 0] for decay in decays])
 
 
 # --- spectra --------------------------------------------------------------

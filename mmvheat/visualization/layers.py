@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmvheat.models import vHeat
+from mmvheat.models import vHeat, vHeatIR
 
 if TYPE_CHECKING:
     from .networks import Network
@@ -110,22 +110,29 @@ def find_layer(model: nn.Module, name: str) -> Layer:
         raise PictureError(
             f'The {type(model).__name__} has no layer {name!r}; {hint}'
         )
-    owners = [n for n, m in modules.items() if isinstance(m, vHeat)]
+    ours = (vHeat, vHeatIR)
+    owners = [n for n, m in modules.items() if isinstance(m, ours)]
     inside = any(path.startswith(f'{n}.' if n else '') for n in owners)
-    is_vheat = isinstance(modules[path], vHeat)
     return Layer(
         name,
         modules[path],
         None if index is None else int(index),
-        inside and not is_vheat,
+        inside and not isinstance(modules[path], ours),
     )
 
 
 def list_stages(network: Network) -> dict[str, Layer]:
     """List the maps that the backbone returns: their names and layers.
 
-    The names count the stages from 1, as papers do.
+    The names count the stages from 1, as papers do. Those of a vHeatIR are
+    its groups of blocks.
     """
+    name = network.backbone_name
+    if isinstance(network.backbone, vHeatIR):
+        return {
+            f'stage {i + 1}': find_layer(network.model, f'{name}.groups.{i}')
+            for i in range(len(network.backbone.groups))
+        }
     stages = getattr(network.backbone, 'out_indices', None)
     if stages is None:
         with torch.no_grad():
@@ -136,9 +143,7 @@ def list_stages(network: Network) -> dict[str, Layer]:
         stages = (stages,)
     total = getattr(network.backbone, 'num_stages', 4)
     return {
-        f'stage {stage % total + 1}': find_layer(
-            network.model, f'backbone[{i}]'
-        )
+        f'stage {stage % total + 1}': find_layer(network.model, f'{name}[{i}]')
         for i, stage in enumerate(stages)
     }
 

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from torch import Tensor, nn
 
-from mmvheat.models import vHeat
+from mmvheat.models import ImageRestorer, vHeat, vHeatIR
 
 from .layers import PictureError
 
@@ -49,21 +49,25 @@ class Network:
         model (nn.Module): The model, with its ``backbone``.
         cfg (Config): The config it was built from.
         classes (tuple[str]): Names of the classes, empty if unknown.
+        backbone_name (str): What the model calls its backbone.
     """
 
     model: nn.Module
     cfg: Config
     classes: tuple[str, ...] = ()
+    backbone_name: ClassVar[str] = 'backbone'
 
     @property
     def library(self) -> str:
-        """str: ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``."""
+        """str: ``'mmdet'``, ``'mmseg'``, ``'mmpretrain'`` or, of a restorer,
+        ``'mmengine'``.
+        """
         return self.cfg.default_scope
 
     @property
     def backbone(self) -> nn.Module:
         """nn.Module: The backbone."""
-        return self.model.backbone
+        return getattr(self.model, self.backbone_name)
 
     @property
     def device(self) -> torch.device:
@@ -157,7 +161,8 @@ def load_network(
             Defaults to None.
 
     Returns:
-        Network: In evaluation mode; a segmentor predicts whole images.
+        Network: In evaluation mode; a segmentor predicts whole images. Of
+        an ``ImageRestorer`` it is a :class:`.restoration.Restorer`.
 
     Raises:
         UserError: If the config cannot be read.
@@ -169,6 +174,8 @@ def load_network(
 
     from mmvheat import engine  # noqa: F401 (its safe reader)
 
+    from .restoration import Restorer
+
     cfg = _read_config(config, options)
     settings = cfg.model.copy()
     if cfg.get('data_preprocessor'):
@@ -178,10 +185,11 @@ def load_network(
         settings.test_cfg = dict(mode='whole')  # a map shows all of an image
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = revert_sync_batchnorm(MODELS.build(settings))
-    if not hasattr(model, 'backbone'):
+    kind = Restorer if isinstance(model, ImageRestorer) else Network
+    if not hasattr(model, kind.backbone_name):
         raise PictureError(
             f'The {type(model).__name__} of {config} has no backbone; give a '
-            'config of mmdet, mmseg or mmpretrain that has one.'
+            'config of mmdet, mmseg, mmpretrain or a restorer.'
         )
     classes = ()
     if checkpoint == NONE:
@@ -192,25 +200,26 @@ def load_network(
         model.init_weights()
         logger.setLevel(level)
     else:
-        classes = _load_weights(model, config, checkpoint)
-    network = Network(model.eval().to(device), cfg, classes)
+        classes = _load_weights(model, kind.backbone_name, config, checkpoint)
+    network = kind(model.eval().to(device), cfg, classes)
     network.classes = network.classes or _read_classes(cfg)
     return network
 
 
-def find_vheat(network: Network, config: str) -> vHeat:
-    """Get the vHeat in a network.
+def find_vheat(network: Network, config: str) -> vHeat | vHeatIR:
+    """Get what conducts heat in a network.
 
     Raises:
         PictureError: If there is none.
     """
     for module in network.model.modules():
-        if isinstance(module, vHeat):
+        is_restorer = isinstance(module, vHeatIR) and module.mixer == 'heat'
+        if isinstance(module, vHeat) or is_restorer:
             return module
     raise PictureError(
         f'{config} has no vHeat but a {type(network.backbone).__name__}, '
-        'which conducts no heat; vis_erf.py, vis_features.py and vis_cam.py '
-        'work with it.'
+        'which conducts no heat; vis_erf.py, vis_features.py and, where '
+        'classes are predicted, vis_cam.py work with it.'
     )
 
 
@@ -268,27 +277,37 @@ def _forget_pretrained(node: Any) -> None:
 
 
 def _load_weights(
-    model: nn.Module, config: str, checkpoint: str
+    model: nn.Module, backbone_name: str, config: str, checkpoint: str
 ) -> tuple[str, ...]:
     """Load weights and return the names of the classes beside them."""
     from mmengine.runner import load_checkpoint
 
     content = load_checkpoint(model, checkpoint, map_location='cpu')
     weights = content.get('state_dict', content)
-    found = {re.sub(r'^module\.', '', name) for name in weights}
+    found = {re.sub(r'^module\.', '', k): v for k, v in weights.items()}
+    own = model.state_dict()
     needed = [
         name
-        for name in model.state_dict()
-        if name.startswith('backbone.')
+        for name in own
+        if name.startswith(f'{backbone_name}.')
         and not name.startswith('backbone.outnorm')
         and not name.endswith('num_batches_tracked')
     ]
-    missing = [name for name in needed if name not in found]
+    missing = [
+        name
+        for name in needed
+        if name not in found
+        # A vHeat adapts what has other sizes, a restorer does not.
+        or (
+            isinstance(model, ImageRestorer)
+            and own[name].shape != found[name].shape
+        )
+    ]
     if missing:
         raise PictureError(
             f'{checkpoint} does not fit {config}: it lacks {len(missing)} of '
-            f'the {len(needed)} weights of the backbone, such as '
-            f'{missing[0]}.'
+            f'the {len(needed)} weights of the {backbone_name}, such as '
+            f'{missing[0]}, or has them in another size.'
         )
     meta = content.get('meta') or {}
     names = (meta.get('dataset_meta') or {}).get('classes') or ()

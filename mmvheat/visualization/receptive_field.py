@@ -110,7 +110,7 @@ def make_forward(network: Network, layer: Layer) -> Callable[[Tensor], Tensor]:
         network (Network): The network.
         layer (Layer): Of :func:`find_layer` or :func:`list_stages`.
     """
-    inside = layer.name.startswith('backbone')
+    inside = layer.name.startswith(network.backbone_name)
     run = network.backbone if inside else network.model.extract_feat
 
     def forward(image: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ def test_every_folder_has_a_table() -> None:
     folders = {path.parent.name for path in find_readmes()}
     expected = {p.parent.name for p in ROOT.glob('configs/*/metafile.yml')}
 
-    # Without a backbone there is nothing to compare with papers.
+    # Of no restorer FLOPs were published to compare with.
     assert folders == expected - {'quickstart', 'restoration'}
 
 
@@ -164,15 +164,41 @@ def test_one_sentence_for_a_model_that_cannot_be_built(
     assert "unknown arch 'x'" in error
 
 
-def test_one_sentence_for_a_restorer(
-    capsys: pytest.CaptureFixture, run_get_flops: Callable
-) -> None:
+def test_restorers_are_counted_at_every_pixel() -> None:
+    # By hand: 4 blocks of 32 channels in two groups, 1 channel in and out.
     (config,) = (ROOT / 'configs/quickstart').glob('vheatir*.py')
+    rows, columns, channels = 24, 40, 32
+    block = channels**2 * (1 + 3 + 4)  # to_k, linears, MLP of twice C
+    block += channels * (9 + 5 * 3)  # depthwise convolution, norms
+    block += channels * (2 * (rows + columns) + 0.5)  # transforms, decay
+    ends = 9 * channels * 2 + 5 * channels + 9 * channels**2  # head to tail
+    expected = 4 * block + 2 * 9 * channels**2 + ends
 
-    assert run_get_flops(str(config)) == 1
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith('error: The ImageRestorer of')
-    assert 'has no backbone' in error
+    found = measure(load_config(config), (rows, columns))
+
+    assert found.defined == rows * columns * expected
+    assert found.params == 72_321  # as compare_restorers.py counts
+    # The FVE of 16x16 is resized in both directions, the decay not counted.
+    resized = 16 * 16 * columns * channels + 16 * rows * columns * channels
+    decay = 4 * rows * columns * channels / 2
+    assert found.executed - found.defined + decay == resized
+
+
+@pytest.mark.slow
+def test_restorer_of_attention_is_counted_as_it_runs() -> None:
+    pytest.importorskip('mmpretrain')
+    (config,) = (ROOT / 'configs/restoration').glob('swinir*graydn25.py')
+    cfg = load_config(config)
+    cfg.model.network.update(embed_dims=8, depths=(2,), num_heads=2)
+    channels, window, pixels = 8, 64, 24 * 40
+    block = channels**2 * (3 + 1 + 4)  # q, k, v, projection, MLP
+    block += 5 * 2 * channels + 2 * window * channels  # norms, attention
+    ends = 9 * channels * 2 + 5 * channels + 2 * 9 * channels**2
+
+    found = measure(cfg, (24, 40))
+
+    assert found.defined == found.executed
+    assert found.executed == pixels * (2 * block + ends)
 
 
 def test_prints_a_table(

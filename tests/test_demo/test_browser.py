@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from mmvheat.visualization.style import colorize
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/test_tools/configs/mask_rcnn.py'
+RESTORER = ROOT / 'configs/quickstart/vheatir-n_graydn25_photographs.py'
 HAS_GRADIO = importlib.util.find_spec('gradio') or (
     Path(sys.prefix, 'demo/gradio').is_dir()
 )
@@ -59,20 +61,27 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def server(folder: Path) -> Iterator[str]:
     """The address of the page of a small network."""
-    network = load_network(str(CONFIG))
+    with serve(CONFIG, folder) as address:
+        yield address
+
+
+@contextmanager
+def serve(config: Path, folder: Path) -> Iterator[str]:
+    """Serve the page of a network, and give its address."""
+    network = load_network(str(config))
     for name, parameter in network.model.named_parameters():
         if 'freq_embed' in name or 'to_k' in name:
             torch.nn.init.normal_(parameter, std=0.5)
-    weights = folder / 'weights.pth'
+    weights = folder / f'{config.stem}.pth'
     torch.save(dict(state_dict=network.model.state_dict()), weights)
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    files = folder / 'files'
+    files = folder / f'files of {config.stem}'
     files.mkdir()
     log = open(folder / 'log.txt', 'w')  # noqa: SIM115
     process = subprocess.Popen(
-        [sys.executable, ROOT / 'demo/app.py', '--config', CONFIG]
+        [sys.executable, ROOT / 'demo/app.py', '--config', config]
         + ['--checkpoint', weights, '--images', folder / 'images']
         + ['--port', str(port), '--no-browser', '--device', 'cpu'],
         stdout=log,
@@ -290,6 +299,35 @@ def test_bad_files(visitors, folder) -> None:
     visitor.act_and_wait(
         lambda: visitor.upload(folder / 'images/dark.png'), 'picture'
     )
+
+
+def test_restorer(folder, tmp_path) -> None:
+    pytest.importorskip('selenium')
+    with serve(RESTORER, folder) as address:
+        visitor = Visitor(address)
+        visitor.act_and_wait(
+            lambda: visitor.upload(folder / 'images/dark.png'), 'picture'
+        )
+        assert 'SSIM' in visitor.find('#sentence').text
+        four = visitor.pixels('prediction')
+        # noise of sigma 25 around what OpenCV makes of (20, 20, 90): 28
+        noisy = visitor.pixels('picture')[::8, ::8].astype(float)
+        assert 15 < noisy.std() < 25 and 28 < noisy.mean() < 36
+        plain = visitor.act_and_wait(
+            visitor.find('#degraded input').click, 'picture'
+        )
+        assert (plain == 28).all()
+        assert 'no clean image' in visitor.find('#sentence').text
+        assert visitor.pixels('prediction').shape[1] < 0.8 * four.shape[1]
+        heat = visitor.act_and_wait(lambda: visitor.click(0.2, 0.2), 'heat')
+        assert heat.std() > 10
+        before = visitor.source('picture')
+        visitor.upload(folder / 'bad.png')
+        visitor.wait_for_toast('no image that can be read')
+        assert visitor.source('picture') == before
+        visitor.driver.save_screenshot(str(tmp_path / 'page.png'))
+        assert visitor.errors() == []
+        visitor.driver.quit()
 
 
 def test_nothing_is_left_of_a_visit(visitors, folder, server) -> None:

@@ -20,6 +20,7 @@ from mmvheat.visualization.networks import (
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'tests/test_tools/configs'
+RESTORER = ROOT / 'configs/quickstart/vheatir-n_graydn25_photographs.py'
 TASKS = ('classifier', 'mask_rcnn', 'upernet')
 
 
@@ -31,7 +32,8 @@ def write(size=(60, 40), kind='PNG', **options) -> bytes:
 
 @pytest.fixture(scope='module')
 def networks():
-    return {task: load_network(str(CONFIGS / f'{task}.py')) for task in TASKS}
+    found = {task: load_network(str(CONFIGS / f'{task}.py')) for task in TASKS}
+    return found | {'restorer': load_network(str(RESTORER))}
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'GIF', 'BMP', 'WEBP'])
@@ -39,6 +41,35 @@ def test_images_are_decoded(exhibit, kind):
     image = exhibit.decode(write(kind=kind))
     assert image.shape == (40, 60, 3)
     assert np.abs(image[20, 30].astype(int) - (200, 30, 60)).max() < 12
+
+
+def test_sixteen_bits_are_made_eight_and_transparency_is_left_out(exhibit):
+    ramp = np.linspace(0, 65535, 32 * 32).astype(np.uint16).reshape(32, 32)
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, 'PNG')
+    np.testing.assert_array_equal(
+        exhibit.decode(buffer.getvalue()),
+        (ramp // 256).astype(np.uint8)[..., None].repeat(3, -1),
+    )
+    buffer = io.BytesIO()
+    Image.new('RGBA', (32, 32), (200, 30, 60, 0)).save(buffer, 'PNG')
+    assert (exhibit.decode(buffer.getvalue()) == (200, 30, 60)).all()
+
+
+def test_tiny_images_are_refused(exhibit):
+    with pytest.raises(PictureError, match='too small, 1x40 pixels'):
+        exhibit.decode(write((1, 40)))
+
+
+def test_restorers_get_the_middle_of_large_images(exhibit):
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 900, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG')
+    side = exhibit.RESTORED_SIDE
+    np.testing.assert_array_equal(
+        exhibit.decode(buffer.getvalue(), is_cropped=True),
+        pixels[(300 - side) // 2 :, (900 - side) // 2 :][:side, :side],
+    )
 
 
 def test_images_are_turned_the_way_the_camera_was(exhibit):
@@ -90,6 +121,25 @@ def test_every_task_is_shown(exhibit, networks, task):
     assert (spread[0] != spread[1]).any()
     # what does not exist is the last that does
     assert shown.draw_heat(view, (1, 1), 1, 9, 9, 999).std() > 0
+
+
+def test_restoration_is_shown(exhibit, networks):
+    shown = exhibit.Exhibit(networks['restorer'])
+    picture = np.random.default_rng(0).integers(0, 255, (40, 48, 3), np.uint8)
+    four = shown.look(picture)
+    assert 'dB, SSIM' in four.sentence
+    three = shown.look(picture, is_degraded=True)
+    assert 'no clean image' in three.sentence
+    assert three.prediction.shape[1] < 0.8 * four.prediction.shape[1]
+    # taken as it is, and with noise
+    gray = three.sample.picture.astype(float)
+    noise = np.abs(four.sample.picture - gray).mean()
+    assert np.abs(gray - picture.mean(-1, keepdims=True)).mean() < 60 > noise
+    assert noise > 10
+    assert exhibit.show(four).shape == (400, 480, 3)
+    heat = [shown.draw_heat(four, (0.9, 0.5), 1, i, 1, 0) for i in (1, 2)]
+    assert heat[0].std() > 0 and (heat[0] != heat[1]).any()
+    assert shown.draw_field(four, 2).std() > 0
 
 
 def test_features_and_field_are_shown(exhibit, networks):
@@ -155,7 +205,7 @@ def test_quickstart_is_trained_only_if_it_is_not_there(
     def train(command, cwd):
         calls.append(command[1])
         for _, run, _ in app.QUICKSTART.values():
-            folder = tmp_path / 'work_dirs/quickstart' / run
+            folder = tmp_path / 'work_dirs' / run
             folder.mkdir(parents=True)
             (folder / 'epoch_1.pth').touch()
             # the folder was moved since
@@ -167,9 +217,16 @@ def test_quickstart_is_trained_only_if_it_is_not_there(
         models = app.find_models(app.parse_args())
         assert len(models) == 3
         for config, checkpoint, _ in models.values():
-            assert (ROOT / 'configs/quickstart' / Path(config).name).is_file()
+            assert (RESTORER.parent / Path(config).name).is_file()
             assert Path(checkpoint).is_file()
     assert calls == [str(tmp_path / 'tools/quickstart.py')]
+    run = tmp_path / 'work_dirs/vheatir-n_graydn25_photographs'
+    run.mkdir()
+    (run / 'iter_1.pth').touch()
+    (run / 'last_checkpoint').write_text('iter_1.pth')
+    models = app.find_models(app.parse_args())
+    assert len(models) == 4
+    assert Path(models.popitem()[1][0]).name == RESTORER.name
     monkeypatch.setattr(
         app.subprocess, 'run', lambda *_, **__: type('', (), {'returncode': 1})
     )

@@ -107,6 +107,13 @@ def test_equal_images_are_perfect(photograph) -> None:
     assert evaluate('PSNR', pairs)['x/PSNR'] == np.inf
 
 
+def test_small_images_have_no_ssim() -> None:
+    image = np.zeros((30, 10, 1), np.uint8)
+
+    with pytest.raises(ValueError, match='at least 11x11 .* one of 10x30'):
+        evaluate('SSIM', [(image.astype(float), image, 'x')])
+
+
 def test_gray_has_no_other_luma(photograph) -> None:
     gray = torch.rand(1, 8, 9) * 255
 

@@ -89,6 +89,33 @@ def test_an_image_of_a_tile_is_restored_whole() -> None:
     assert model.network.sizes == [(40, 64)]
 
 
+@pytest.mark.parametrize('tile', [None, 16])
+def test_self_ensemble_is_the_mean_over_eight_symmetries(tile) -> None:
+    torch.manual_seed(0)
+    model = build(2, tile=tile, overlap=4, self_ensemble=True)
+    kernel = torch.randn(3, 3, 3, 3)  # of no symmetry
+    network = model.network.forward
+    model.network.forward = lambda x: network(
+        torch.nn.functional.conv2d(x, kernel, padding=1).sigmoid()
+    )
+    image = torch.rand(3, 21, 16) * 255
+
+    (sample,) = model.test_step(dict(inputs=[image]))
+
+    views = []
+    for turns in range(4):
+        for mirror in (False, True):
+            view = np.rot90(image.numpy(), turns, (1, 2))
+            view = view[:, ::-1] if mirror else view
+            one = torch.from_numpy(view.copy())[None] / 255
+            one = model.restore(one)[0].numpy()
+            one = one[:, ::-1] if mirror else one
+            views.append(np.rot90(one, -turns, (1, 2)))
+    expected = np.mean(views, 0) * 255
+    np.testing.assert_allclose(sample.pred.numpy(), expected, atol=1e-3)
+    assert np.abs(views[0] * 255 - expected).max() > 10
+
+
 def test_bad_arguments_are_told() -> None:
     with pytest.raises(ValueError, match='overlap=32 and tile=32'):
         build(tile=32)

@@ -27,6 +27,7 @@ from mmengine.visualization import Visualizer
 from mmvheat.engine.checks import check_dataset
 from mmvheat.engine.config import enable_painting, load_config
 from mmvheat.engine.errors import UserError
+from mmvheat.models import vHeatIR
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / 'configs/quickstart/vheatir-n_graydn25_photographs.py'
@@ -71,6 +72,14 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable:
     return run
 
 
+def save_weights(config: Path) -> Path:
+    """Save the weights that a config's model starts with."""
+    model = MODELS.build(load_config(str(config)).model)
+    path = config.with_suffix('.pth')
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
 def read_losses(work_dir: Path) -> dict[int, float]:
     """Read the losses of the newest run by their iterations."""
     path = sorted(work_dir.glob('*/vis_data/scalars.json'))[-1]
@@ -97,6 +106,9 @@ def test_trains_resumes_tests_and_draws(
     metrics = json.loads((whole / 'metrics.json').read_text())['metrics']
     assert metrics.keys() == {'test/PSNR', 'test/SSIM'}
     assert 15 < metrics['test/PSNR'] < 30
+    run('test.py', config, checkpoint, '--work-dir', whole, '--tta')
+    eight = json.loads((whole / 'metrics_tta.json').read_text())['metrics']
+    assert eight['test/PSNR'] != metrics['test/PSNR']
 
     out, options = tmp_path / 'out', ['--config', config]
     options += ['--checkpoint', checkpoint, '--out-dir', out]
@@ -111,6 +123,50 @@ def test_trains_resumes_tests_and_draws(
     run('infer.py', folder / 'test/0.png', *options, '--degraded')
     three = cv2.imread(str(out / 'vis/0.png')).shape
     assert three[1] < 0.8 * four[1]
+
+
+def run_two_ranks(tool: str, *args: object) -> None:
+    """Run a tool in two processes that meet."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
+    command = [sys.executable, ROOT / 'tools' / tool, *map(str, args)]
+    ranks = [
+        subprocess.Popen(
+            [*command, '--launcher', 'pytorch'],
+            env=dict(env, RANK=rank, LOCAL_RANK=rank, MASTER_PORT=port),
+        )
+        for rank in '01'
+    ]
+    assert [rank.wait() for rank in ranks] == [0, 0]
+
+
+@pytest.mark.slow
+def test_two_processes_test_as_one(
+    config: Path, folder: Path, tmp_path: Path, run: Callable
+) -> None:
+    weights = save_weights(config)
+    # Three images: the second rank gets one of them again.
+    shutil.copy(folder / 'train/1.png', folder / 'test/2.png')
+    path = tmp_path / 'two_sets.py'
+    path.write_text(
+        f'_base_ = {str(config)!r}\n'
+        f'one = dict(type="RestorationDataset", data_root={str(folder)!r}, '
+        'data_prefix=dict(img_path="test"), pipeline=_base_.test_pipeline)\n'
+        'test_dataloader = dict(dataset=dict(_delete_=True, '
+        'type="ConcatDataset", datasets=[one, dict(one, name="again")]))\n'
+    )
+
+    run('test.py', path, weights, '--work-dir', tmp_path / 'one')
+    run_two_ranks('test.py', path, weights, '--work-dir', tmp_path / 'two')
+
+    one, two = (
+        json.loads((tmp_path / name / 'metrics.json').read_text())['metrics']
+        for name in ('one', 'two')
+    )
+    assert one == pytest.approx(two, rel=1e-9)
+    assert one['again/PSNR'] == pytest.approx(one['test/PSNR'])
 
 
 @pytest.mark.slow
@@ -131,20 +187,8 @@ def test_two_processes_train_as_one_with_twice_the_batch(
             'optim_wrapper = dict(optimizer=dict(eps=1e-4))\n'
         )
     run('train.py', tmp_path / '2.py', '--work-dir', tmp_path / 'one')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
-    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
-    command = [sys.executable, ROOT / 'tools/train.py', tmp_path / '1.py']
-    command += ['--work-dir', tmp_path / 'two', '--launcher', 'pytorch']
-    ranks = [
-        subprocess.Popen(
-            command,
-            env=dict(env, RANK=rank, LOCAL_RANK=rank, MASTER_PORT=port),
-        )
-        for rank in '01'
-    ]
-    assert [rank.wait() for rank in ranks] == [0, 0]
+    two = tmp_path / 'two'
+    run_two_ranks('train.py', tmp_path / '1.py', '--work-dir', two)
 
     one, two = (
         CheckpointLoader.load_checkpoint(str(tmp_path / name / 'iter_4.pth'))
@@ -167,6 +211,61 @@ def test_a_missing_folder_is_told(
         'error: The data_root of train_dataloader nowhere does not exist'
         in capsys.readouterr().err
     )
+
+
+def test_infer_asks_for_degraded_images_where_a_test_has_pairs(
+    config: Path, folder: Path, run: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    steps = [dict(type='LoadPhotograph'), dict(type='PackRestoration')]
+    path = config.with_name('pairs.py')
+    path.write_text(
+        f'_base_ = {str(config)!r}\n'
+        'model = dict(network=dict(upscale=2, in_channels=3))\n'
+        f'test_dataloader = dict(dataset=dict(pipeline={steps}))\n'
+    )
+    weights = save_weights(path)
+    options = ['--config', path, '--checkpoint', weights]
+    options += ['--out-dir', folder / 'out']
+
+    with pytest.raises(SystemExit):
+        run('infer.py', folder / 'test/0.png', *options)
+    assert 'give degraded images and say so' in capsys.readouterr().err
+
+    run('infer.py', folder / 'test/0.png', *options, '--degraded')
+    restored = cv2.imread(str(folder / 'out/restored/0.png'))
+    clean = cv2.imread(str(folder / 'test/0.png'))
+    np.testing.assert_array_equal(
+        restored, clean.repeat(2, 0).repeat(2, 1)
+    )  # what an untrained network does
+
+
+def test_infer_restores_large_images_in_tiles(
+    config: Path,
+    folder: Path,
+    run: Callable,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weights = save_weights(config)
+    large = np.zeros((1000, 1100), np.uint8)
+    cv2.imwrite(str(folder / 'test/1.png'), large)
+    sizes = []
+
+    def restore(network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        sizes.append(tuple(x.shape[2:]))
+        return x
+
+    monkeypatch.setattr(vHeatIR, 'forward', restore)
+    options = ['--config', config, '--checkpoint', weights]
+    options += ['--out-dir', folder / 'out', '--degraded']
+
+    run('infer.py', folder / 'test', *options)
+
+    # 1000 and 1100 pixels by steps of 448
+    assert sizes == [(67, 90), *9 * [(512, 512)]]
+    assert '1.png: 1100x1000, in tiles of 512' in capsys.readouterr().out
+    restored = cv2.imread(str(folder / 'out/restored/1.png'))
+    assert restored.shape == (1000, 1100, 3)
 
 
 def test_painting_is_left_to_infer(config: Path) -> None:

@@ -121,6 +121,17 @@ def test_photographs_are_read_in_three_ways(tmp_path, photograph) -> None:
     np.testing.assert_array_equal(read(color='y')[..., 0], luma)
     cv2.imwrite(path, gray)
     np.testing.assert_array_equal(read(color='y')[..., 0], gray)
+    # Sixteen bits and an alpha channel are left out, whatever is asked for.
+    for deep in (gray.astype(np.uint16) * 257, photograph[..., ::-1]):
+        if deep.ndim == 3:
+            alpha = np.full((*deep.shape[:2], 1), 9, np.uint8)
+            deep = np.concatenate([deep, alpha], -1)
+        cv2.imwrite(path, deep)
+        images = {c: read(color=c) for c in ('rgb', 'gray', 'y')}
+        assert {image.dtype for image in images.values()} == {gray.dtype}
+        assert [i.shape[2] for i in images.values()] == [3, 1, 1]
+        expected = luma if deep.ndim == 3 else gray
+        np.testing.assert_array_equal(images['y'][..., 0], expected)
 
 
 def test_kept_photographs_are_read_once(tmp_path, photograph) -> None:

@@ -45,6 +45,15 @@ def test_summary_leaves_the_extra_corruptions_out() -> None:
     }
 
 
+def test_a_detector_that_finds_nothing_has_no_precision() -> None:
+    result = make_result(metric='coco/bbox_mAP')
+    del result['tests'][1]['metrics']['coco/bbox_mAP']
+
+    # As mmdet does, where there is no box in any image. Fog at 1 was 70.
+    mean = summarize(result, 'coco/bbox_mAP')['mPC']
+    assert mean == pytest.approx(60 - 70 / 4)
+
+
 def test_mce_needs_all_of_imagenet_c() -> None:
     metric = 'accuracy/top1'
     tests = [

@@ -3,9 +3,10 @@
     python tools/analysis_tools/compare_restorers.py [--jobs 2]
 
 The narrow vHeatIR of ``configs/quickstart/vheatir-n_graydn25_photographs.py``,
-the same network in which nothing spreads (k = 0) and plain CNNs (DnCNN) with
-as many parameters are trained with three seeds, on the same patches, and
-tested on photographs that none has seen; a GPU is used where there is one.
+the same network in which nothing spreads (k = 0), SwinIR (attention in windows
+in the same frame) and plain CNNs (DnCNN) with as many parameters are trained
+with three seeds, on the same patches, and tested on photographs that none has
+seen; a GPU is used where there is one.
 Beside them stand the noisy images and OpenCV's ``fastNlMeansDenoising`` with
 the h that is best on these very photographs. Runs that are done are not
 repeated. Into ``--out-dir`` go the runs, ``comparison.json`` and
@@ -27,6 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from benchmark.report import describe_machine
 from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS, RUNNERS
 
@@ -47,6 +49,7 @@ NETWORKS = {
     'heat': ('vHeatIR, k from the FVE', {}),
     'flat': ('the same, k near 0 at the start', dict(initial_k=None)),
     'k0': ('the same, nothing spreads: k = 0', dict(k=0)),
+    'swin': ('SwinIR', dict(mixer='swin', embed_dims=34, num_heads=2)),
     'dncnn': ('DnCNN', DNCNN),
     'cnn': ('DnCNN without batch norm', dict(DNCNN, norm=False)),
 }
@@ -149,7 +152,7 @@ def describe_device(model: torch.nn.Module) -> str:
     device = next(model.parameters()).device
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    return f'{device.type}, {torch.get_num_threads()} threads'
+    return describe_machine('cpu')['CPU']
 
 
 def train_all(args: argparse.Namespace, out: Path) -> None:
@@ -209,15 +212,15 @@ def make_table(others: dict, results: dict[str, list[dict]]) -> str:
 
     table = PrettyTable(
         ['Method', 'Parameters', 'PSNR (dB), mean', 'Deviation', 'Lowest']
-        + ['Highest', 'SSIM', 'Seconds', 'Runs']
+        + ['Highest', 'SSIM', 'Iterations', 'Seconds', 'Runs', 'Device']
     )
     table.set_style(TableStyle.MARKDOWN)
     table.align = 'r'
-    table.align['Method'] = 'l'
+    table.align['Method'] = table.align['Device'] = 'l'
     for name, value in others.items():
         title = f'{name}, h = {value["h"]}' if 'h' in value else name
         psnr, ssim = f'{value["psnr"]:.2f}', f'{value["ssim"]:.4f}'
-        table.add_row([title, '', psnr, '', '', '', ssim, '', ''])
+        table.add_row([title, '', psnr, '', '', '', ssim, '', '', '', ''])
     for name, runs in results.items():
         scores = [run['psnr'] for run in runs]
         spread = statistics.stdev(scores) if len(scores) > 1 else 0
@@ -226,10 +229,13 @@ def make_table(others: dict, results: dict[str, list[dict]]) -> str:
             statistics.mean(run[key] for run in runs)
             for key in ('ssim', 'seconds')
         )
+        iters = {run['settings']['iters'] for run in runs}
+        devices = {run['device'] for run in runs}
         table.add_row(
             [NETWORKS[name][0], f'{runs[0]["parameters"]:,}']
             + [f'{number:.2f}' for number in numbers]
-            + [f'{ssim:.4f}', f'{seconds:.0f}', len(runs)]
+            + [f'{ssim:.4f}', ', '.join(map(str, sorted(iters)))]
+            + [f'{seconds:.0f}', len(runs), '; '.join(sorted(devices))]
         )
     return table.get_string()
 

@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvheat.engine.errors import UserError
+from mmvheat.models import HeatBlock
 
 aten = torch.ops.aten
 
@@ -63,7 +64,8 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
     upstream's tools do; auxiliary heads are left out of the FLOPs.
 
     Args:
-        cfg (Config): A config of mmdet, mmseg or mmpretrain.
+        cfg (Config): A config of mmdet, mmseg or mmpretrain, or of a
+            restorer.
         shape (tuple[int, int], optional): Height and width of the image.
             Defaults to None, see :func:`default_shape`.
 
@@ -73,14 +75,16 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
     Raises:
         UserError: The model has no backbone, or cannot be built.
     """
-    if 'backbone' not in cfg.model:
+    name = 'network' if cfg.default_scope == 'mmengine' else 'backbone'
+    if name not in cfg.model:
         raise UserError(
-            f'The {cfg.model.type} of {cfg.filename} has no backbone; give a '
-            'config of mmdet, mmseg or mmpretrain that has one.'
+            f'The {cfg.model.type} of {cfg.filename} has no {name}; give a '
+            'config of mmdet, mmseg or mmpretrain with a backbone, or of a '
+            'restorer.'
         )
     height, width = shape or default_shape(cfg)
     model = build(cfg).eval()
-    backbone = model.backbone
+    backbone = getattr(model, name)
     network = Network(model)
     if not network.needs_values:
         network.to('meta')
@@ -88,9 +92,10 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
     image = first.weight.new_zeros(1, first.in_channels, height, width)
     flops = count_flops(partial(network, image))
     defined = executed = flops['Global']
-    if hasattr(backbone, 'freq_embed'):
-        defined -= flops['Network.model.backbone']
-        defined += define_flops(backbone, height, width)
+    if any(isinstance(m, HeatBlock) for m in backbone.modules()):
+        define = define_flops if name == 'backbone' else define_restorer_flops
+        defined -= flops[f'Network.model.{name}']
+        defined += define(backbone, height, width)
     return Complexity(
         params=sum(p.numel() for p in model.parameters()),
         defined=defined,
@@ -102,9 +107,12 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
 def default_shape(cfg: Config) -> tuple[int, int]:
     """Get the image size at which papers state the cost of such a model.
 
-    Detection 800x1280, segmentation 512x2048, classification the size that
-    the backbone is trained for.
+    Detection 800x1280, segmentation 512x2048, restoration 256x256 (before
+    any enlargement), classification the size that the backbone is trained
+    for.
     """
+    if cfg.default_scope == 'mmengine':
+        return 256, 256
     if cfg.default_scope == 'mmdet':
         return 800, 1280
     if cfg.default_scope == 'mmseg':
@@ -166,6 +174,32 @@ def define_flops(backbone: nn.Module, height: int, width: int) -> float:
         elements = rows * columns * backbone.embed_dims[stage]
         total += depth * elements * (2 * (rows + columns) + 0.5)
     return total
+
+
+def define_restorer_flops(
+    network: nn.Module, height: int, width: int
+) -> float:
+    """Count what a vHeatIR computes by definition.
+
+    As :func:`define_flops`, where every layer sees every pixel.
+
+    Args:
+        network (nn.Module): The vHeatIR.
+        height (int): Height of the degraded image.
+        width (int): Width of the degraded image.
+
+    Returns:
+        float: FLOPs.
+    """
+    per_pixel = sum(
+        weight.numel() * (5 if weight.ndim == 1 else 1)
+        for name, weight in network.named_parameters()
+        if name.endswith('weight')
+    )
+    blocks = [m for m in network.modules() if isinstance(m, HeatBlock)]
+    channels = sum(len(block.op.dwconv.weight) for block in blocks)
+    per_pixel += channels * (2 * (height + width) + 0.5)
+    return height * width * per_pixel
 
 
 def _find_stage(name: str, depths: tuple[int, ...]) -> int:

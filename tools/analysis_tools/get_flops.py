@@ -37,7 +37,8 @@ def parse_args() -> argparse.Namespace:
         type=int,
         metavar=('H', 'W'),
         help='image size; 800 1280 for detection, 512 2048 for '
-        'segmentation, the training size for classification by default',
+        'segmentation, 256 256 for restoration, the training size for '
+        'classification by default',
     )
     parser.add_argument(
         '--cfg-options',

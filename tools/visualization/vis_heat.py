@@ -145,10 +145,10 @@ def draw_heat(
 ) -> None:
     """Draw the temperatures of one image, and the film."""
     size = picture.shape[:2]
-    predicted = heat.collect_k(backbone, size)
-    chosen = choose(args, predicted)
+    chosen = choose(args, backbone)
     conductions = []
-    for title, k in chosen.items():
+    for title, (stage, block) in chosen.items():
+        k = predict_k(args, backbone, size, stage, block)
         source = place(args, picture, k.shape[:2], bool(args.images))
         constant = float(k.mean()) if args.k is None else args.k
         conductions.append(
@@ -163,7 +163,8 @@ def draw_heat(
     figure = heat_pictures.draw_conductions(picture, conductions)
     common.save(figure, args, f'{name}_heat', heat_pictures.SOURCE_CAPTION)
     if args.steps:
-        title, k = next(iter(chosen.items()))
+        title, number = next(iter(chosen.items()))
+        k = predict_k(args, backbone, size, *number)
         times = np.linspace(0, args.until, args.steps + 1)
         frames = heat.conduct(conductions[0].source, k, times)
         film = films.draw_film(picture, frames, times, title)
@@ -179,31 +180,43 @@ def draw_heat(
             tqdm.write('This OpenCV writes no MP4; the GIF is the film.')
 
 
-def choose(
-    args: Namespace, predicted: list[list[np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Pick the k of the stages, the block and the channels asked for.
+def choose(args: Namespace, backbone: object) -> dict[str, tuple[int, int]]:
+    """Pick the stages and the block asked for, from 1.
 
     Raises:
-        UserError: If there is no such stage, block or channel.
+        UserError: If there is no such stage or block.
     """
     chosen = {}
-    stages = range(1, len(predicted) + 1)
+    depths = heat.list_depths(backbone)
+    stages = range(1, len(depths) + 1)
     for stage in stages if args.stage is None else [args.stage]:
-        _check_number('stage', stage, 1, len(predicted))
-        blocks = predicted[stage - 1]
-        block = len(blocks) if args.block is None else args.block
-        _check_number(f'block of stage {stage}', block, 1, len(blocks))
-        k, title = blocks[block - 1], f'stage {stage}, block {block}'
+        _check_number('stage', stage, 1, len(depths))
+        depth = depths[stage - 1]
+        block = depth if args.block is None else args.block
+        _check_number(f'block of stage {stage}', block, 1, depth)
+        title = f'stage {stage}, block {block}'
         if args.channels:
-            for channel in args.channels:
-                _check_number(
-                    f'channel of stage {stage}', channel, 0, k.shape[-1] - 1
-                )
-            k = k[..., args.channels]
             title += f', channels {" ".join(map(str, args.channels))}'
-        chosen[title] = k
+        chosen[title] = stage, block
     return chosen
+
+
+def predict_k(
+    args: Namespace,
+    backbone: object,
+    size: tuple[int, int],
+    stage: int,
+    block: int,
+) -> np.ndarray:
+    """Predict k of a block (from 1) in the channels asked for.
+
+    Raises:
+        UserError: If there is no such channel.
+    """
+    k = heat.predict_k(backbone, size, stage - 1, block - 1)
+    for channel in args.channels or ():
+        _check_number(f'channel of stage {stage}', channel, 0, k.shape[-1] - 1)
+    return k[..., args.channels] if args.channels else k
 
 
 def _check_number(what: str, number: int, first: int, last: int) -> None:
@@ -233,8 +246,11 @@ def sum_up(
 ) -> list[list[heat.Spectrum]]:
     """Sum up k of every stage and block for images of a size."""
     return [
-        [heat.compute_spectrum(k) for k in blocks]
-        for blocks in heat.collect_k(backbone, size)
+        [
+            heat.compute_spectrum(heat.predict_k(backbone, size, i, j))
+            for j in range(depth)
+        ]
+        for i, depth in enumerate(heat.list_depths(backbone))
     ]
 
 

@@ -9,7 +9,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='mmpretrain.ConvNeXt',
-        arch=dict(depths=[2, 2, 2, 2], channels=[32, 64, 128, 256]),
+        arch=dict(depths=[1, 1, 3, 2], channels=[32, 64, 128, 256]),
         drop_path_rate=0.05,
         out_indices=(0, 1, 2, 3),
         gap_before_final_norm=False,

@@ -81,13 +81,14 @@ def summarize(runner: Runner, counts: str) -> dict[str, str]:
         dict[str, str]: What is shown, one entry a line.
     """
     cfg, loop = runner.cfg, runner.train_loop
-    backbone = cfg.model.get('backbone', {})
+    kind = 'backbone' if 'backbone' in cfg.model else 'network'
+    backbone = cfg.model.get(kind, {})
     loader = loop.dataloader
     if cfg.train_cfg.get('by_epoch') or loop.max_epochs > 1:
         length = f'{loop.max_epochs} epochs of {len(loader)} iterations'
     else:
         length = f'{loop.max_iters} iterations'
-    arch = f'{type(_unwrap(runner.model)).__name__}, backbone '
+    arch = f'{type(_unwrap(runner.model)).__name__}, {kind} '
     arch += f'{backbone.get("type")} {backbone.get("arch", "")}'
     total, trained, size = _count_parameters(runner.model)
     world = get_world_size()

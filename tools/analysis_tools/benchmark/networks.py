@@ -165,6 +165,11 @@ def build(
 def _build_whole(path: str) -> nn.Module:
     cfg = load_config(path)
     model = cfg.model
+    if 'backbone' not in model:
+        raise UserError(
+            f'The {model.type} of {path} has no backbone, and this benchmark '
+            'times networks that have one; get_flops.py counts restorers.'
+        )
     model.backbone.init_cfg = None
     # How many regions survive depends on the weights. Let it be the same for
     # every backbone: as many as there may be, of no object at first.
