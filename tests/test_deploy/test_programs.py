@@ -1,19 +1,14 @@
 """Programs predict what mmdet, mmseg and mmpretrain predict."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 from tiny_models import (
     DETECTORS,
-    SMALLEST,
-    build,
     build_detector,
+    build_segmentor,
     make_image,
     predict,
-    read_base,
 )
 
 
@@ -66,18 +61,7 @@ def test_masks_pasted_inside_are_those_pasted_outside():
 
 @pytest.fixture(scope='module')
 def segmentor():
-    init_default_scope('mmseg')
-    cfg = read_base('mmseg::_base_/models/upernet_r50.py')
-    norm = dict(type='BN')
-    head = dict(channels=8, num_classes=4, norm_cfg=norm)
-    options = dict(
-        pretrained=None,
-        backbone=SMALLEST,
-        decode_head=dict(head, in_channels=[8, 16, 32, 64]),
-        auxiliary_head=dict(head, in_channels=32),
-    )
-    cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
-    return build(cfg.model)
+    return build_segmentor()
 
 
 @pytest.mark.parametrize('size', [(96, 128), (75, 101)], ids=str)
