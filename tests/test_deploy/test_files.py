@@ -1,6 +1,5 @@
 """Files run in onnxruntime, and without our code, as the models do."""
 
-import json
 import os
 import subprocess
 import sys
@@ -73,31 +72,3 @@ def test_compiled_package_runs_without_our_code(tmp_path):
     found = torch.load(tmp_path / 'found.pt')
     for output, expected in zip(found, backbone(image)):
         torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-3)
-
-
-def test_results_are_read_by_pycocotools(tmp_path):
-    from pycocotools.coco import COCO
-
-    from mmvheat.deploy import to_coco
-
-    masks = np.zeros((1, 20, 30), bool)
-    masks[0, 4:9, 5:11] = True
-    found = dict(
-        boxes=np.array([[5.0, 4.0, 11.0, 9.0]]),
-        scores=np.array([0.5]),
-        labels=np.array([1]),
-        masks=masks,
-    )
-    truth = dict(
-        images=[dict(id=7, height=20, width=30)],
-        categories=[dict(id=3, name='a'), dict(id=9, name='b')],
-        annotations=[],
-    )
-    (tmp_path / 'truth.json').write_text(json.dumps(truth))
-    results = tmp_path / 'results.json'
-    results.write_text(json.dumps(to_coco(found, 7, [3, 9])))
-    loaded = COCO(tmp_path / 'truth.json').loadRes(str(results))
-    (entry,) = loaded.loadAnns(loaded.getAnnIds(imgIds=[7]))
-    assert entry['category_id'] == 9
-    assert entry['bbox'] == [5, 4, 6, 5]
-    assert (loaded.annToMask(entry) == masks[0]).all()
