@@ -162,8 +162,7 @@ def name_failures(program: nn.Module) -> Iterator[None]:
 
 def _refusal(reason: str, name: str, module: nn.Module | str) -> UserError:
     kind = module if isinstance(module, str) else type(module).__name__
-    operator = re.search(r"op='([\w.:]+)'|(aten[.:]+\w+)", reason)
-    operator = next(filter(None, operator.groups())) if operator else ''
+    operator = _find_operator(reason)
     what = f'The operator {operator}' if operator else 'What is computed'
     reason = ' '.join(reason.split())[:200]
     return UserError(
@@ -171,6 +170,12 @@ def _refusal(reason: str, name: str, module: nn.Module | str) -> UserError:
         f'({kind}) cannot be exported: replace that module, or export the '
         f'backbone alone with --backbone. The exporter says: {reason}'
     )
+
+
+def _find_operator(reason: str) -> str:
+    """Find the name of an operator in a message of the exporter."""
+    found = re.search(r"op='([\w.]+)'|(aten[.:]+\w+)", reason)
+    return next(filter(None, found.groups())) if found else ''
 
 
 def translate(
@@ -212,12 +217,15 @@ def _find_module(
     recorded: torch.export.ExportedProgram, reason: str
 ) -> tuple[str, str]:
     """Find name and type of the module of the operator in a message."""
-    for node in recorded.graph.nodes:
-        name = getattr(node.target, '_name', None)
-        stack = node.meta.get('nn_module_stack')
-        if name and stack and name in reason.replace('.', '::', 1):
-            path, kind = list(stack.values())[-1]
-            return path, str(kind).rsplit('.', 1)[-1].rstrip("'>")
+    operator = _find_operator(reason).replace('.', '::')
+    # It may be one of those that another was decomposed into.
+    for decompose in (lambda: recorded, recorded.run_decompositions):
+        for node in decompose().graph.nodes:
+            stack = node.meta.get('nn_module_stack')
+            schema = getattr(node.target, '_schema', None)
+            if stack and schema is not None and schema.name == operator:
+                path, kind = list(stack.values())[-1]
+                return path, str(kind).rsplit('.', 1)[-1].rstrip("'>")
     return '', 'program'
 
 
@@ -337,16 +345,26 @@ def compile_ahead(
     target: Path,
     meta: dict[str, Any],
 ) -> None:
-    """Compile a package of AOTInductor, which needs a C++ compiler."""
+    """Compile a package of AOTInductor.
+
+    Raises:
+        UserError: It cannot be compiled, perhaps for want of a compiler.
+    """
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / 'model.pt2'
-        torch._inductor.aoti_compile_and_package(
-            recorded,
-            package_path=str(package),
-            inductor_configs={
-                'aot_inductor.metadata': {KEY: json.dumps(meta)}
-            },
-        )
+        metadata = {KEY: json.dumps(meta)}
+        try:
+            torch._inductor.aoti_compile_and_package(
+                recorded,
+                package_path=str(package),
+                inductor_configs={'aot_inductor.metadata': metadata},
+            )
+        except Exception as error:
+            raise UserError(
+                'AOTInductor cannot compile the program: '
+                f'{" ".join(str(error).split())[:200]}; it needs a C++ '
+                'compiler (g++, or that of CXX), --format onnx needs none.'
+            ) from error
         target.write_bytes(package.read_bytes())
 
 
@@ -379,21 +397,44 @@ def load(path: str | os.PathLike, format: str) -> Callable:
         Callable: From images to a tuple of tensors.
     """
     if format == 'onnx':
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # it logs what it raises
-        session = onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=['CPUExecutionProvider']
-        )
-
-        def run(images: Tensor) -> tuple[Tensor, ...]:
-            found = session.run(None, {'images': images.numpy()})
-            return tuple(map(torch.from_numpy, found))
-
-        return run
+        return _load_onnx(os.fspath(path))
     if format == 'torch-export':
         with open(path, 'rb') as file:
             return torch.export.load(file).module()
     with open(path, 'rb') as file:
         return torch._inductor.aoti_load_package(file)
+
+
+def _load_onnx(path: str) -> Callable:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it logs what it raises
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        with _name_fault(f'{tuple(images.shape)}'):
+            found = session.run(None, {'images': images.numpy()})
+        return tuple(map(torch.from_numpy, found))
+
+    with _name_fault('any size'):
+        session = onnxruntime.InferenceSession(
+            path, options, providers=['CPUExecutionProvider']
+        )
+    return run
+
+
+@contextmanager
+def _name_fault(images: str) -> Iterator[None]:
+    """Tell a fault of onnxruntime, whose exceptions share no class."""
+    import onnxruntime
+
+    try:
+        yield
+    except Exception as error:
+        raise UserError(
+            f'onnxruntime {onnxruntime.__version__} cannot run the exported '
+            f'program on images of {images}: '
+            f'{" ".join(str(error).split())[:200]}; nothing was written. '
+            'Update onnx, onnxscript and onnxruntime, or leave out --dynamic, '
+            '--batch, --fp16 and --int8.'
+        ) from error
