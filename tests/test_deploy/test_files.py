@@ -1,5 +1,6 @@
 """Files run in onnxruntime, and without our code, as the models do."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -7,7 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tiny_models import build_detector, make_image, predict
+from tiny_models import (
+    build_classifier,
+    build_detector,
+    build_segmentor,
+    make_image,
+    predict,
+)
 
 pytestmark = pytest.mark.slow
 for package in ('onnx', 'onnxscript', 'onnxruntime'):
@@ -52,14 +59,47 @@ def test_file_finds_what_mmdet_finds(name, dynamic, tmp_path):
         np.testing.assert_array_equal(found['labels'], expected.labels)
 
 
-def test_compiled_package_runs_without_our_code(tmp_path):
-    from mmvheat.export import build_backbone, export
+@pytest.mark.parametrize('format', ['onnx', 'torch-export'])
+def test_any_number_of_images(format, tmp_path):
+    from mmvheat.export import build_program, export
+    from mmvheat.export.write import load
+
+    model, path = build_classifier(), tmp_path / 'model'
+    program = build_program(model)
+    export(program, path, format=format, size=(64, 64), batch=True)
+    run = load(path, format)
+    for count in (1, 5):
+        images = [make_image(64, 64) // (i + 1) for i in range(count)]
+        images = torch.from_numpy(np.stack(images))
+        (scores,) = run(images)
+        x = model.data_preprocessor(
+            dict(inputs=images.permute(0, 3, 1, 2).flip(1))
+        )['inputs']
+        expected = model(x, mode='tensor').softmax(1)
+        torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope='module', params=['backbone', 'segmentor'])
+def program(request):
+    """A program, and an image for it."""
+    from mmvheat.export import build_backbone, build_program
     from mmvheat.export.programs import Backbone
 
-    backbone = build_backbone('tiny', img_size=64)
+    torch.manual_seed(0)
+    if request.param == 'backbone':
+        program = Backbone(build_backbone('tiny', img_size=64))
+        return program, torch.randn(1, 3, 64, 64)
+    program = build_program(build_segmentor())
+    return program, torch.from_numpy(make_image(64, 96))[None]
+
+
+def test_compiled_package_runs_without_our_code(program, tmp_path):
+    from mmvheat.export import export
+
+    program, image = program
+    sides = image.shape[1:3] if image.dtype == torch.uint8 else (64, 64)
     path = tmp_path / 'model.pt2'
-    export(Backbone(backbone), path, format='aoti', size=(64, 64))
-    image = torch.randn(1, 3, 64, 64)
+    export(copy.deepcopy(program), path, format='aoti', size=tuple(sides))
     torch.save(image, tmp_path / 'image.pt')
     env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     subprocess.run(
@@ -70,5 +110,15 @@ def test_compiled_package_runs_without_our_code(tmp_path):
         env=env,
     )
     found = torch.load(tmp_path / 'found.pt')
-    for output, expected in zip(found, backbone(image)):
+    for output, expected in zip(found, program(image), strict=True):
         torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_torch_compile_leaves_nothing_to_our_code(program):
+    """``fullgraph`` refuses whatever would go back to Python."""
+    program, image = program
+    compiled = torch.compile(program, fullgraph=True)
+    with torch.no_grad():
+        found = compiled(image)
+        for output, expected in zip(found, program(image), strict=True):
+            torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-3)

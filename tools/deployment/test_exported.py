@@ -130,13 +130,13 @@ def test(
         that went by and those of the processor.
     """
     dataset = build_dataset(cfg)
-    names = [*sessions, *([PYTORCH] if model is not None else [])]
+    names = [*([PYTORCH] if model is not None else []), *sessions]
     evaluators, seconds = {}, {name: [] for name in names}
     for name in names:
         evaluators[name] = Evaluator(cfg.test_evaluator)
         evaluators[name].dataset_meta = dataset.metainfo
     for index, data in enumerate(
-        tqdm(dataset, total=len(dataset), unit='image')
+        tqdm(dataset, total=len(dataset), unit='image', disable=None)
     ):
         image = read_image(data['data_samples'].img_path)
         turn = index % len(names)
