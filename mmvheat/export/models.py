@@ -15,6 +15,7 @@ from mmvheat.models import vHeat
 from mmvheat.version import __version__
 
 from .programs import Program
+from .record import shorten
 
 NO_WEIGHTS = 'none'
 _PASSED = ('LoadImageFromFile', 'LoadAnnotations')
@@ -55,8 +56,7 @@ def build_model(config: str, checkpoint: str) -> tuple[nn.Module, Config]:
             missing = model.load_state_dict(weights, strict=False).missing_keys
         except RuntimeError as error:  # wrong shapes
             raise UserError(
-                f'{checkpoint} does not fit {config}: '
-                f'{" ".join(str(error).split())[:300]}'
+                f'{checkpoint} does not fit {config}: {shorten(error)}'
             ) from error
         if missing:
             raise UserError(
@@ -107,8 +107,7 @@ def build_backbone(
         backbone = MODELS.build(cfg)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f'The backbone of {model} cannot be built: '
-            f'{" ".join(str(error).split())}'
+            f'The backbone of {model} cannot be built: {shorten(error)}'
         ) from error
     if not isinstance(backbone, vHeat):
         raise UserError(
@@ -192,7 +191,7 @@ def list_training_images(cfg: Config, count: int) -> list[str]:
     except (AttributeError, FileNotFoundError) as error:
         raise UserError(
             'The training images to calibrate with were not found '
-            f'({" ".join(str(error).split())}); give a folder of images with '
+            f'({shorten(error)}); give a folder of images with '
             '--calibrate.'
         ) from error
     step = max(1, len(dataset) // count)

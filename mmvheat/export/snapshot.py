@@ -2,17 +2,14 @@
 
 ``config.json`` describes the model, ``model.safetensors`` has its weights and
 ``README.md`` is a card; ``huggingface_hub.upload_folder`` uploads them as they
-are. Reading needs no network, and a stranger's folder runs no code: libraries
-of OpenMMLab import what a ``type`` names, evaluate ``nms.type`` and unpickle
-the file that ``class_weight`` names, so that only the types of our own configs
-and words without dots or slashes reach them.
+are. Reading needs no network, and a stranger's folder runs no code, see
+``trust``.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,10 +21,13 @@ from torch import nn
 
 from mmvheat.checkpoint import CheckpointError, read_file
 from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.config import innermost_dataset, register_task_library
+from mmvheat.engine.config import register_task_library
 from mmvheat.engine.errors import UserError
 from mmvheat.models import vHeat
 from mmvheat.version import __version__
+
+from .record import shorten
+from .trust import choose_trusted, drop_initial
 
 CONFIG, WEIGHTS, CARD = 'config.json', 'model.safetensors', 'README.md'
 _PIPELINE_TAGS = dict(
@@ -37,7 +37,7 @@ _PIPELINE_TAGS = dict(
     detection='object-detection',
     restoration='image-to-image',
 )
-_TASKS = dict(
+TASKS = dict(
     mmpretrain='classification',
     mmseg='segmentation',
     mmdet='detection',
@@ -45,32 +45,7 @@ _TASKS = dict(
 )
 # Of a run, not of the model.
 _LEFT_OUT = ('work_dir', 'load_from', 'resume', 'launcher')
-_INITIAL = ('init_cfg', 'pretrained')  # the weights are in the folder
 _TUPLE = '__tuple__'
-_WORD = re.compile(r'[\w-]*')
-_SCOPES = ('mmdet', 'mmseg', 'mmpretrain', 'mmengine', 'mmvheat')
-TYPES = frozenset(
-    """
-    AddGaussianNoise AnchorGenerator BBoxL1Cost BN BatchFixedSizePad
-    CascadeRCNN CascadeRoIHead CenterCrop ChannelMapper ClassificationCost
-    ClsDataPreprocessor CrossEntropyLoss CrossEntropyLossCost CutMix DINO
-    DINOHead DampedWavePropagator DeltaXYWHBBoxCoder DetDataPreprocessor
-    DiceCost DiceLoss EncoderDecoder FCNHead FCNMaskHead FPN FPNHead
-    FasterRCNN FocalLoss FocalLossCost FractionalHeatPropagator GELU
-    GIoULoss GN GlobalAveragePooling HeatPropagator HungarianAssigner
-    ImageClassifier ImageRestorer IoUCost L1Loss LN LabelSmoothLoss
-    LinearClsHead LoadAnnotations LoadImageFromFile LoadPhotograph
-    MMDET_VHEAT MMSEG_VHEAT MSDeformAttnPixelDecoder Mask2Former
-    Mask2FormerHead MaskFormerFusionHead MaskPseudoSampler MaskRCNN
-    MaxIoUAssigner Mixup PackDetInputs PackInputs PackRestoration
-    PackSegInputs PseudoSampler RPNHead RandomSampler ReLU Resize
-    ResizeEdge RetinaHead RetinaNet RoIAlign SegDataPreProcessor
-    SegformerHead Shared2FCBBoxHead SingleRoIExtractor SmoothL1Loss
-    StandardRoIHead SwinTransformer SyncBN TailPropagator UPerHead nms
-    soft_nms vHeat vHeatIR
-    """.split()  # noqa: SIM905
-)
-"""The types that a snapshot may name: those of this package's configs."""
 
 
 def write_snapshot(
@@ -152,7 +127,7 @@ def load_snapshot(
         modules = config.get('custom_imports') or dict(imports=[])
         import_modules_from_strings(**modules)
     else:
-        config = _choose_trusted(config, source)
+        config = choose_trusted(config, source)
     cfg = Config(config)
     if cfg.get('default_scope') != 'mmengine':
         register_task_library(cfg)
@@ -162,7 +137,7 @@ def load_snapshot(
     except Exception as error:  # it may hold anything
         raise UserError(
             f'{source} describes no model that can be built here '
-            f'({type(error).__name__}: {_shorten(error)}); it was written by '
+            f'({type(error).__name__}: {shorten(error)}); it was written by '
             f'mmvheat {content.get("mmvheat_version")}, this is '
             f'{__version__}.'
         ) from error
@@ -179,9 +154,9 @@ def load_snapshot(
 def _describe(model: nn.Module, cfg: Config) -> dict[str, Any]:
     """Describe a model and its config in plain values."""
     config = {k: v for k, v in cfg.to_dict().items() if k not in _LEFT_OUT}
-    config['model'] = _drop_initial(config['model'])
+    config['model'] = drop_initial(config['model'])
     config.setdefault('default_scope', 'mmengine')
-    task = _TASKS[config['default_scope']]
+    task = TASKS[config['default_scope']]
     meta = getattr(model, 'dataset_meta', {})
     found = dict(
         library_name='mmvheat',
@@ -242,19 +217,6 @@ def _write_card(
     )
 
 
-def _drop_initial(value: Any) -> Any:
-    """Drop what says where initial weights come from."""
-    if isinstance(value, Mapping):
-        return {
-            key: _drop_initial(item)
-            for key, item in value.items()
-            if key not in _INITIAL
-        }
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_drop_initial, value))
-    return value
-
-
 def _encode(value: Any, name: str, plain: bool = False) -> Any:
     """Turn values of a config into those of JSON, which has no tuples."""
     if isinstance(value, Mapping):
@@ -292,7 +254,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f'{path} is no complete JSON ({_shorten(error)}); copy or '
+            f'{path} is no complete JSON ({shorten(error)}); copy or '
             'download it again.'
         ) from error
     config = content.get('config') if isinstance(content, dict) else None
@@ -306,52 +268,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def _choose_trusted(cfg: ConfigDict, source: Path) -> dict[str, Any]:
-    """Choose what predictions need of a config, and check it."""
-    scope = cfg.get('default_scope')
-    if scope not in _TASKS:
-        raise _refusal(source, 'default_scope', scope)
-    chosen = dict(default_scope=scope, model=_drop_initial(cfg.model))
-    try:
-        pipeline = innermost_dataset(cfg.test_dataloader.dataset).pipeline
-    except (AttributeError, TypeError):
-        pipeline = []
-    _check(chosen, source)
-    _check(pipeline, source)
-    chosen['test_pipeline'] = pipeline
-    chosen['test_dataloader'] = dict(dataset=dict(pipeline=pipeline))
-    return chosen
-
-
-def _check(value: Any, source: Path, key: str = '') -> None:
-    """Refuse what libraries could take for code or for a file."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            _check(item, source, name)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check(item, source, key)
-    elif key == 'type':
-        scope, _, name = str(value).rpartition('.')
-        if name not in TYPES or scope not in ('', *_SCOPES):
-            raise _refusal(source, key, value)
-    elif isinstance(value, str):
-        known = (
-            value in _SCOPES if key == '_scope_' else _WORD.fullmatch(value)
-        )
-        if not known or key == 'class_weight':
-            raise _refusal(source, key, value)
-
-
-def _refusal(source: Path, key: str, value: Any) -> UserError:
-    return UserError(
-        f'{source} is refused because of {key}={str(value)[:80]!r}, which no '
-        'config of mmvheat has and which could run code; nothing of it was '
-        'executed. If you trust its author, load it with '
-        'trust_remote_code=True.'
-    )
-
-
 def _load_weights(model: nn.Module, path: Path) -> None:
     """Load all weights of a model; others must not be there."""
     content = read_file(path)
@@ -361,7 +277,7 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         found = model.load_state_dict(content['state_dict'], strict=False)
     except RuntimeError as error:
         raise UserError(
-            f'{path} does not fit the model of {CONFIG}: {_shorten(error)}'
+            f'{path} does not fit the model of {CONFIG}: {shorten(error)}'
         ) from error
     for names, what in (
         (found.missing_keys, 'lacks'),
@@ -372,7 +288,3 @@ def _load_weights(model: nn.Module, path: Path) -> None:
                 f'{path} {what} {len(names)} tensors, such as {names[0]}; '
                 f'it does not belong to {CONFIG}, so download both again.'
             )
-
-
-def _shorten(error: Exception) -> str:
-    return ' '.join(str(error).split())[:200]

@@ -87,10 +87,10 @@ def read_prediction(sample: object) -> list[torch.Tensor]:
 @every_config
 def test_snapshot_is_trusted(path: Path) -> None:
     """What a stranger's ``config.json`` may name covers our own configs."""
-    from mmvheat.export.snapshot import _choose_trusted
+    from mmvheat.export.trust import choose_trusted
 
     cfg = load_config(path)
-    assert _choose_trusted(cfg, path)['model']['type'] == cfg.model.type
+    assert choose_trusted(cfg, path)['model']['type'] == cfg.model.type
 
 
 @every_config

@@ -118,7 +118,7 @@ class Unrecordable(torch.nn.Module):
 def test_what_cannot_be_recorded_is_named_with_its_module(segmentor):
     from mmvheat.engine.errors import UserError
     from mmvheat.export import build_program
-    from mmvheat.export.write import record
+    from mmvheat.export.record import record
 
     program = build_program(segmentor)
     program.model.backbone.layers[0][0].norm1 = Unrecordable()
