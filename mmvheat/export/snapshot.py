@@ -46,6 +46,7 @@ TASKS = dict(
 # Of a run, not of the model.
 _LEFT_OUT = ('work_dir', 'load_from', 'resume', 'launcher')
 _TUPLE = '__tuple__'
+_MAX_NESTING = 100
 
 
 def write_snapshot(
@@ -69,7 +70,8 @@ def write_snapshot(
     folder = Path(folder)
     if not force and any((folder / n).exists() for n in (CONFIG, WEIGHTS)):
         raise UserError(
-            f'{folder} has a snapshot; choose another folder or pass --force.'
+            f'{folder} has a snapshot; choose another folder or replace it '
+            'by --force (force=True).'
         )
     content = _describe(model, model.cfg)
     # Shared and strided tensors have no form in such a file.
@@ -122,7 +124,7 @@ def load_snapshot(
     folder = Path(folder)
     source = folder / CONFIG
     content = _read_config(source)
-    config = ConfigDict(_decode(content['config']))
+    config = ConfigDict(content['config'])
     if trust_remote_code:
         modules = config.get('custom_imports') or dict(imports=[])
         import_modules_from_strings(**modules)
@@ -166,17 +168,29 @@ def _describe(model: nn.Module, cfg: Config) -> dict[str, Any]:
         palette=_encode(meta.get('palette'), 'palette', plain=True),
     )
     if task == 'classification':
-        found.update(_describe_for_timm(model, config['model']))
+        found.update(
+            _describe_for_timm(model, config['model'], found['classes'])
+        )
     return dict(found, config=_encode(config, 'config'))
 
 
-def _describe_for_timm(model: nn.Module, settings: dict) -> dict[str, Any]:
-    """Describe a classifier to ``timm.create_model('local-dir:FOLDER')``."""
-    backbone = settings['backbone']
-    kinds = backbone['type'], settings['head']['type']
-    if kinds != ('vHeat', 'LinearClsHead'):
+def _describe_for_timm(
+    model: nn.Module, settings: dict[str, Any], classes: list[str] | None
+) -> dict[str, Any]:
+    """Describe a classifier to ``timm.create_model('local-dir:FOLDER')``.
+
+    Others than those of ``mmvheat.timm`` are not described.
+    """
+    backbone, head = settings['backbone'], settings.get('head') or {}
+    data = model.data_preprocessor
+    is_known = (
+        (backbone['type'], head.get('type')) == ('vHeat', 'LinearClsHead')
+        and data.to_rgb
+        and hasattr(data, 'mean')
+    )
+    if not is_known:
         return {}
-    arch, data = backbone.get('arch', 'tiny'), model.data_preprocessor
+    arch = backbone.get('arch', 'tiny')
     names = ('arch', 'img_size', 'mlp_ratio', 'propagator', 'k')
     arguments = {key: backbone[key] for key in names if key in backbone}
     mean, std = (
@@ -186,7 +200,7 @@ def _describe_for_timm(model: nn.Module, settings: dict) -> dict[str, Any]:
     return dict(
         architecture=f'vheat_{arch if isinstance(arch, str) else "tiny"}',
         num_classes=model.head.num_classes,
-        label_names=model.dataset_meta.get('classes'),
+        label_names=classes,
         model_args=_encode(arguments, 'model_args', plain=True),
         pretrained_cfg=dict(
             input_size=[3, *model.backbone.img_size],
@@ -203,18 +217,18 @@ def _write_card(
 ) -> str:
     """Write the stub of a model card."""
     tag = _PIPELINE_TAGS[content['task']]
+    lines = ['---', 'library_name: mmvheat', f'pipeline_tag: {tag}']
+    lines += ['tags:', '- vheat', '---', '', f'# {folder.resolve().name}', '']
+    paper = 'https://arxiv.org/abs/2405.16555'
+    lines += [f'A {type(model).__name__} of [vHeat]({paper}).', '']
     classes = content['classes'] or []
-    named = ', '.join(map(str, classes[:20])) + ', ...' * (len(classes) > 20)
-    return (
-        f'---\nlibrary_name: mmvheat\npipeline_tag: {tag}\ntags:\n- vheat\n'
-        f'---\n\n# {folder.resolve().name}\n\n'
-        f'A {type(model).__name__} of [vHeat]'
-        '(https://arxiv.org/abs/2405.16555).\n'
-        f'{f"{chr(10)}Classes: {named}{chr(10)}" if named else ""}\n'
-        '```python\nfrom huggingface_hub import snapshot_download\n'
-        'from mmvheat.export import load_snapshot\n\n'
-        "model = load_snapshot(snapshot_download('USER/NAME'))\n```\n"
-    )
+    if classes:
+        more = ', ...' * (len(classes) > 20)
+        lines += [f'Classes: {", ".join(map(str, classes[:20]))}{more}', '']
+    lines += ['```python', 'from huggingface_hub import snapshot_download']
+    lines += ['from mmvheat.export import load_snapshot', '']
+    lines += ["model = load_snapshot(snapshot_download('USER/NAME'))", '```']
+    return '\n'.join(lines) + '\n'
 
 
 def _encode(value: Any, name: str, plain: bool = False) -> Any:
@@ -235,18 +249,23 @@ def _encode(value: Any, name: str, plain: bool = False) -> Any:
     )
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, depth: int = 0) -> Any:
+    if depth > _MAX_NESTING:
+        raise ValueError('nested too deeply')
     if isinstance(value, dict):
-        if set(value) == {_TUPLE} and isinstance(value[_TUPLE], list):
-            return tuple(map(_decode, value[_TUPLE]))
-        return {key: _decode(item) for key, item in value.items()}
-    return [_decode(item) for item in value] if type(value) is list else value
+        items = {k: _decode(item, depth + 1) for k, item in value.items()}
+        if set(items) == {_TUPLE} and isinstance(items[_TUPLE], list):
+            return tuple(items[_TUPLE])
+        return items
+    if isinstance(value, list):
+        return [_decode(item, depth + 1) for item in value]
+    return value
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Read ``config.json`` of a snapshot."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = _decode(json.loads(path.read_text(encoding='utf-8')))
     except OSError as error:
         raise UserError(
             f'{path} cannot be read ({error.strerror}); give a folder that '
@@ -254,7 +273,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f'{path} is no complete JSON ({shorten(error)}); copy or '
+            f'{path} is no complete JSON file ({shorten(error)}); copy or '
             'download it again.'
         ) from error
     config = content.get('config') if isinstance(content, dict) else None

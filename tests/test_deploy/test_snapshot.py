@@ -241,8 +241,9 @@ class TestFaults:
         text = path.read_text()
         path.write_text(text[:-40])
         refuse('is no complete JSON')
-        path.write_text('[' * 100_000)
-        refuse('is no complete JSON')
+        for deep in ('[' * 100_000, '[' * 300 + ']' * 300):
+            path.write_text(deep)
+            refuse('is no complete JSON')
         path.write_bytes(b'\xff\x00')
         refuse('is no complete JSON')
         for foreign in ('[]', '{"model_type": "bert"}', '{"config": {}}'):
