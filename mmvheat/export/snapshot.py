@@ -65,8 +65,12 @@ def write_snapshot(
         UserError: There is a snapshot, the config holds something other than
             plain values, or the folder cannot be written.
     """
-    from safetensors.torch import save
-
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise UserError(
+            'A snapshot needs safetensors; run pip install safetensors.'
+        ) from error
     folder = Path(folder)
     if not force and any((folder / n).exists() for n in (CONFIG, WEIGHTS)):
         raise UserError(
