@@ -24,7 +24,7 @@ import numpy as np
 
 MAX_PIXELS = 2**24
 """Pixels that a network may be given at once; more would take its memory."""
-_MAX_MASKS = 2**32  # bytes of the masks of an image
+_MAX_BYTES = 2**32  # of the masks, or of the logits, of an image
 _BAND = 64  # rows enlarged at once
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _LEAST = 32  # pixels of a side, one of the last stage
@@ -81,12 +81,14 @@ class Session:
                 'or export it again.'
             ) from error
         known = self.session.get_modelmeta().custom_metadata_map
-        self.meta = json.loads(known.get('mmvheat', '{}'))
-        if 'task' not in self.meta:
+        try:
+            self.meta = json.loads(known.get('mmvheat', '{}'))
+            self.meta['task']
+        except (ValueError, KeyError, TypeError) as error:
             raise DeployError(
                 f'{path} is an ONNX model, but not a whole one of '
                 'tools/deployment/export.py; export it without --backbone.'
-            )
+            ) from error
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(
@@ -111,7 +113,7 @@ class Session:
         Raises:
             DeployError: It is no such image, or too large.
         """
-        if not isinstance(image, np.ndarray):
+        if isinstance(image, (str, os.PathLike)):
             image = read_image(image)
         check_image(image)
         ready, size = prepare(image, self.meta)
@@ -152,6 +154,12 @@ class Session:
             (found,) = self.run(_pad(window, self.meta))
             if total is None:
                 shape = image.shape[:2]
+                if 4 * len(found) * shape[0] * shape[1] > _MAX_BYTES:
+                    raise DeployError(
+                        f'The logits of {len(found)} classes of '
+                        f'{shape[1]}x{shape[0]} pixels are too large; give '
+                        'a smaller image.'
+                    )
                 total = np.zeros((len(found), *shape), np.float32)
                 count = np.zeros(shape, np.float32)
             total[:, rows, columns] += found[
@@ -170,8 +178,13 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     Raises:
         DeployError: It cannot be read.
     """
-    from PIL import Image, ImageOps
-
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise DeployError(
+            'Pillow is needed to read image files; run pip install pillow, '
+            'or hand over arrays.'
+        ) from error
     try:
         with Image.open(path) as image:
             if image.mode.startswith(('I', 'F')):
@@ -194,6 +207,11 @@ def check_image(image: np.ndarray) -> None:
     Raises:
         DeployError: It is not.
     """
+    if not isinstance(image, np.ndarray):
+        raise DeployError(
+            'An image as a numpy array or a path was expected, but came a '
+            f'{type(image).__name__}; convert it.'
+        )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise DeployError(
             'An image of shape (height, width, 3), RGB, was expected, but '
@@ -229,6 +247,11 @@ def prepare(
         if ratio < 1:
             height = max(1, int(height * ratio + 0.5))
             width = max(1, int(width * ratio + 0.5))
+    if height * width > max(MAX_PIXELS, image.shape[0] * image.shape[1]):
+        raise DeployError(
+            f'The image of {image.shape[1]}x{image.shape[0]} pixels is too '
+            f'oblong: it would be resized to {width}x{height} pixels; cut it.'
+        )
     if (height, width) != image.shape[:2]:
         image = resize_image(
             image,
@@ -260,8 +283,8 @@ def _choose_size(
     if by in ('short', 'long'):
         edge = target[0]
         if (by == 'short') == (width < height):
-            return int(edge * height / width), edge
-        return edge, int(edge * width / height)
+            return max(1, int(edge * height / width)), edge
+        return edge, max(1, int(edge * width / height))
     ratio = min(
         max(target) / max(height, width), min(target) / min(height, width)
     )
@@ -391,7 +414,7 @@ def _finish_boxes(
     result.update({k: found[k][kept] for k in ('scores', 'labels')})
     if 'masks' not in found:
         return result
-    if kept.sum() * height * width > _MAX_MASKS:
+    if kept.sum() * height * width > _MAX_BYTES:
         raise DeployError(
             f'{kept.sum()} masks of {width}x{height} pixels are too large; '
             'raise score_threshold or give a smaller image.'
@@ -635,6 +658,6 @@ def _shorten(error: Exception) -> str:
 if __name__ == '__main__':
     try:
         main()
-    except DeployError as error:
+    except (DeployError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(1)

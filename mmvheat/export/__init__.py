@@ -8,6 +8,7 @@ from .models import (
     list_training_images,
 )
 from .programs import Program, build_program
+from .snapshot import load_snapshot, write_snapshot
 from .write import export
 
 __all__ = [
@@ -19,4 +20,6 @@ __all__ = [
     'describe',
     'export',
     'list_training_images',
+    'load_snapshot',
+    'write_snapshot',
 ]

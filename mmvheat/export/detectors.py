@@ -249,14 +249,14 @@ def _list_levels(head: nn.Module, cls: tuple, deltas: tuple) -> list[tuple]:
     anchors = head.prior_generator.grid_priors(
         [level.shape[-2:] for level in cls], device=cls[0].device
     )
+
+    def flatten(x: Tensor, values: int) -> Tensor:
+        """Flatten (B, A * values, H, W) to (B, H * W * A, values)."""
+        x = x.permute(0, 2, 3, 1).unflatten(-1, (-1, values))
+        return x.flatten(1, 3)
+
     return [
-        (
-            logits.permute(0, 2, 3, 1).reshape(
-                len(logits), -1, head.cls_out_channels
-            ),
-            delta.permute(0, 2, 3, 1).reshape(len(delta), -1, 4),
-            anchor,
-        )
+        (flatten(logits, head.cls_out_channels), flatten(delta, 4), anchor)
         for logits, delta, anchor in zip(cls, deltas, anchors)
     ]
 

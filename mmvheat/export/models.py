@@ -15,6 +15,7 @@ from mmvheat.models import vHeat
 from mmvheat.version import __version__
 
 from .programs import Program
+from .record import shorten
 
 NO_WEIGHTS = 'none'
 _PASSED = ('LoadImageFromFile', 'LoadAnnotations')
@@ -29,8 +30,8 @@ def build_model(config: str, checkpoint: str) -> tuple[nn.Module, Config]:
             random weights.
 
     Returns:
-        tuple[nn.Module, Config]: The model, for evaluation, and its config;
-        ``model.dataset_meta`` names the classes.
+        tuple[nn.Module, Config]: The model, for evaluation, and its config,
+        which is ``model.cfg`` too; ``model.dataset_meta`` names the classes.
 
     Raises:
         UserError: The config builds no model, or the checkpoint is not all
@@ -44,13 +45,19 @@ def build_model(config: str, checkpoint: str) -> tuple[nn.Module, Config]:
         raise UserError(f'{config} has no model to export.')
     if cfg.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    settings.backbone.init_cfg = None
+    if settings.get('backbone'):  # a restorer has none
+        settings.backbone.init_cfg = None
     model = MODELS.build(settings)
     model.dataset_meta = _read_meta(cfg)
     if checkpoint != NO_WEIGHTS:
         content = read_file(checkpoint)
         weights = content.get('state_dict', content)
-        missing = model.load_state_dict(weights, strict=False).missing_keys
+        try:
+            missing = model.load_state_dict(weights, strict=False).missing_keys
+        except RuntimeError as error:  # wrong shapes
+            raise UserError(
+                f'{checkpoint} does not fit {config}: {shorten(error)}'
+            ) from error
         if missing:
             raise UserError(
                 f'{checkpoint} has no weights for {len(missing)} of the '
@@ -59,6 +66,7 @@ def build_model(config: str, checkpoint: str) -> tuple[nn.Module, Config]:
             )
         meta = content.get('meta', {}).get('dataset_meta') or {}
         model.dataset_meta.update(meta)
+    model.cfg = cfg
     return model.eval(), cfg
 
 
@@ -75,7 +83,7 @@ def build_backbone(
             the embeddings get. Defaults to None, that of the config.
 
     Returns:
-        vHeat: The backbone.
+        vHeat: The backbone; its config is ``backbone.cfg``.
 
     Raises:
         UserError: If there is no such model or its backbone is another one.
@@ -99,8 +107,7 @@ def build_backbone(
         backbone = MODELS.build(cfg)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f'The backbone of {model} cannot be built: '
-            f'{" ".join(str(error).split())}'
+            f'The backbone of {model} cannot be built: {shorten(error)}'
         ) from error
     if not isinstance(backbone, vHeat):
         raise UserError(
@@ -109,6 +116,7 @@ def build_backbone(
         )
     if checkpoint != NO_WEIGHTS:
         load_pretrained(backbone, checkpoint, mode=backbone.freq_embed_resize)
+    backbone.cfg = Config(dict(model=cfg))
     return backbone.eval().requires_grad_(False)
 
 
@@ -183,7 +191,7 @@ def list_training_images(cfg: Config, count: int) -> list[str]:
     except (AttributeError, FileNotFoundError) as error:
         raise UserError(
             'The training images to calibrate with were not found '
-            f'({" ".join(str(error).split())}); give a folder of images with '
+            f'({shorten(error)}); give a folder of images with '
             '--calibrate.'
         ) from error
     step = max(1, len(dataset) // count)
@@ -195,7 +203,11 @@ def _read_meta(cfg: Config) -> dict[str, Any]:
     """Read classes and palette off the test data, without its files."""
     settings = innermost_dataset(cfg.test_dataloader.dataset).copy()
     settings.update(lazy_init=True, pipeline=[])
-    return dict(DATASETS.build(settings).metainfo)
+    meta = dict(DATASETS.build(settings).metainfo)
+    if meta.get('classes') and meta.get('palette'):
+        # A data set with classes of its own keeps the colours of COCO's.
+        meta['palette'] = meta['palette'][: len(meta['classes'])]
+    return meta
 
 
 def _read_steps(cfg: Config) -> dict[str, Any]:

@@ -87,4 +87,5 @@ def pool_regions(
 
 @pool_regions.register_fake
 def _(feats, rois, levels, strides, size, sampling_ratio, aligned):
-    return feats[0].new_empty(len(rois), feats[0].shape[1], size, size)
+    # len() would make the number a constant of the program.
+    return feats[0].new_empty(rois.shape[0], feats[0].shape[1], size, size)

@@ -85,6 +85,15 @@ def read_prediction(sample: object) -> list[torch.Tensor]:
 
 
 @every_config
+def test_snapshot_is_trusted(path: Path) -> None:
+    """What a stranger's ``config.json`` may name covers our own configs."""
+    from mmvheat.export.trust import choose_trusted
+
+    cfg = load_config(path)
+    assert choose_trusted(cfg, path)['model']['type'] == cfg.model.type
+
+
+@every_config
 def test_channels_come_from_the_arch(path: Path) -> None:
     model = load_config(path).model
     dims = get_dims(model.backbone)

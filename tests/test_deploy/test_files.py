@@ -1,6 +1,6 @@
 """Files run in onnxruntime, and without our code, as the models do."""
 
-import json
+import copy
 import os
 import subprocess
 import sys
@@ -8,7 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tiny_models import build_detector, make_image, predict
+from tiny_models import (
+    build_classifier,
+    build_detector,
+    build_segmentor,
+    make_image,
+    predict,
+)
 
 pytestmark = pytest.mark.slow
 for package in ('onnx', 'onnxscript', 'onnxruntime'):
@@ -53,51 +59,68 @@ def test_file_finds_what_mmdet_finds(name, dynamic, tmp_path):
         np.testing.assert_array_equal(found['labels'], expected.labels)
 
 
-def test_compiled_package_runs_without_our_code(tmp_path):
-    from mmvheat.export import build_backbone, export
+@pytest.mark.parametrize('format', ['onnx', 'torch-export'])
+def test_any_number_of_images(format, tmp_path):
+    from mmvheat.export import build_program, export
+    from mmvheat.export.write import load
+
+    model, path = build_classifier(), tmp_path / 'model'
+    program = build_program(model)
+    export(program, path, format=format, size=(64, 64), batch=True)
+    run = load(path, format)
+    for count in (1, 5):
+        images = [make_image(64, 64) // (i + 1) for i in range(count)]
+        images = torch.from_numpy(np.stack(images))
+        (scores,) = run(images)
+        x = model.data_preprocessor(
+            dict(inputs=images.permute(0, 3, 1, 2).flip(1))
+        )['inputs']
+        expected = model(x, mode='tensor').softmax(1)
+        torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
+
+
+def test_backbone_compiled_ahead_runs_without_our_code(tmp_path):
+    from mmvheat.export import build_backbone
     from mmvheat.export.programs import Backbone
 
-    backbone = build_backbone('tiny', img_size=64)
-    path = tmp_path / 'model.pt2'
-    export(Backbone(backbone), path, format='aoti', size=(64, 64))
-    image = torch.randn(1, 3, 64, 64)
-    torch.save(image, tmp_path / 'image.pt')
+    program = Backbone(build_backbone('tiny', img_size=64))
+    check_package(program, torch.randn(1, 3, 64, 64), (64, 64), tmp_path)
+
+
+def test_segmentor_compiled_ahead_runs_without_our_code(tmp_path):
+    from mmvheat.export import build_program
+
+    image = torch.from_numpy(make_image(64, 96))[None]
+    check_package(build_program(build_segmentor()), image, (64, 96), tmp_path)
+
+
+def check_package(program, image, size, folder):
+    """Compare a package in a process without our code with the program."""
+    from mmvheat.export import export
+
+    path = folder / 'model.pt2'
+    export(copy.deepcopy(program), path, format='aoti', size=size)
+    torch.save(image, folder / 'image.pt')
     env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     subprocess.run(
         [sys.executable, '-c', ALONE, path]
-        + [tmp_path / 'image.pt', tmp_path / 'found.pt'],
+        + [folder / 'image.pt', folder / 'found.pt'],
         check=True,
-        cwd=tmp_path,
+        cwd=folder,
         env=env,
     )
-    found = torch.load(tmp_path / 'found.pt')
-    for output, expected in zip(found, backbone(image)):
+    found = torch.load(folder / 'found.pt')
+    for output, expected in zip(found, program(image), strict=True):
         torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_results_are_read_by_pycocotools(tmp_path):
-    from pycocotools.coco import COCO
+def test_torch_compile_leaves_nothing_of_a_segmentor_to_our_code():
+    """``fullgraph`` refuses whatever would go back to Python."""
+    from mmvheat.export import build_program
 
-    from mmvheat.deploy import to_coco
-
-    masks = np.zeros((1, 20, 30), bool)
-    masks[0, 4:9, 5:11] = True
-    found = dict(
-        boxes=np.array([[5.0, 4.0, 11.0, 9.0]]),
-        scores=np.array([0.5]),
-        labels=np.array([1]),
-        masks=masks,
-    )
-    truth = dict(
-        images=[dict(id=7, height=20, width=30)],
-        categories=[dict(id=3, name='a'), dict(id=9, name='b')],
-        annotations=[],
-    )
-    (tmp_path / 'truth.json').write_text(json.dumps(truth))
-    results = tmp_path / 'results.json'
-    results.write_text(json.dumps(to_coco(found, 7, [3, 9])))
-    loaded = COCO(tmp_path / 'truth.json').loadRes(str(results))
-    (entry,) = loaded.loadAnns(loaded.getAnnIds(imgIds=[7]))
-    assert entry['category_id'] == 9
-    assert entry['bbox'] == [5, 4, 6, 5]
-    assert (loaded.annToMask(entry) == masks[0]).all()
+    program = build_program(build_segmentor())
+    image = torch.from_numpy(make_image(64, 96))[None]
+    compiled = torch.compile(program, fullgraph=True)
+    with torch.no_grad():
+        (found,), (expected,) = compiled(image), program(image)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)

@@ -1,19 +1,14 @@
 """Programs predict what mmdet, mmseg and mmpretrain predict."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 from tiny_models import (
     DETECTORS,
-    SMALLEST,
-    build,
     build_detector,
+    build_segmentor,
     make_image,
     predict,
-    read_base,
 )
 
 
@@ -66,18 +61,7 @@ def test_masks_pasted_inside_are_those_pasted_outside():
 
 @pytest.fixture(scope='module')
 def segmentor():
-    init_default_scope('mmseg')
-    cfg = read_base('mmseg::_base_/models/upernet_r50.py')
-    norm = dict(type='BN')
-    head = dict(channels=8, num_classes=4, norm_cfg=norm)
-    options = dict(
-        pretrained=None,
-        backbone=SMALLEST,
-        decode_head=dict(head, in_channels=[8, 16, 32, 64]),
-        auxiliary_head=dict(head, in_channels=32),
-    )
-    cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
-    return build(cfg.model)
+    return build_segmentor()
 
 
 @pytest.mark.parametrize('size', [(96, 128), (75, 101)], ids=str)
@@ -134,10 +118,71 @@ class Unrecordable(torch.nn.Module):
 def test_what_cannot_be_recorded_is_named_with_its_module(segmentor):
     from mmvheat.engine.errors import UserError
     from mmvheat.export import build_program
-    from mmvheat.export.write import record
+    from mmvheat.export.record import record
 
     program = build_program(segmentor)
     program.model.backbone.layers[0][0].norm1 = Unrecordable()
     sentence = r'backbone.layers.0.0.norm1 \(Unrecordable\) cannot be exported'
     with pytest.raises(UserError, match=sentence):
         record(program, (64, 64), False, False)
+
+
+class Small(torch.nn.Module):
+    """A program whose body holds one module."""
+
+    outputs, task = ('maps',), 'segmentation'
+
+    def __init__(self, module):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.ReLU(), module)
+
+    def forward(self, images):
+        return (self.body(images.float()),)
+
+
+class Untranslatable(torch.nn.Module):
+    def forward(self, x):
+        return torch.linalg.svdvals(x)
+
+
+def test_what_has_no_form_in_onnx_is_named_with_its_module(tmp_path):
+    pytest.importorskip('onnxscript')
+    from mmvheat.engine.errors import UserError
+    from mmvheat.export import export
+
+    path = tmp_path / 'model.onnx'
+    sentence = (
+        r'aten._linalg_svd in the module body.1 \(Untranslatable\) canno'
+    )
+    with pytest.raises(UserError, match=sentence) as caught:
+        export(Small(Untranslatable()), path, size=(32, 32))
+    assert 'replace that module' in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_faults_of_onnxruntime_are_told_in_a_sentence(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    from mmvheat.engine.errors import UserError
+    from mmvheat.export.write import load
+
+    helper, path = onnx.helper, tmp_path / 'model.onnx'
+    path.write_bytes(b'nothing')
+    with pytest.raises(UserError, match='onnxruntime .* cannot run .* any si'):
+        load(path, 'onnx')
+    images = helper.make_tensor_value_info('images', 2, [1, 'h', 'w', 3])
+    shape = helper.make_tensor('shape', 7, [1], [7])
+    nodes = [
+        helper.make_node('Constant', [], ['shape'], value=shape),
+        helper.make_node('Reshape', ['images', 'shape'], ['x']),
+    ]
+    output = helper.make_tensor_value_info('x', 2, [7])
+    graph = helper.make_graph(nodes, 'faulty', [images], [output])
+    opsets = [helper.make_opsetid('', 20)]
+    onnx.save(
+        helper.make_model(graph, opset_imports=opsets, ir_version=10), path
+    )
+    run = load(path, 'onnx')
+    with pytest.raises(UserError, match=r'\(1, 8, 8, 3\): .*Update') as caught:
+        run(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))
+    assert '\n' not in str(caught.value)

@@ -191,12 +191,17 @@ class TestSession:
         ('image', 'sentence'),
         [
             (np.zeros((9, 9), np.uint8), 'came (9, 9); repeat a gray'),
+            (np.zeros((9, 9, 1), np.uint8), 'came (9, 9, 1); repeat a gray'),
             (np.zeros((9, 9, 4), np.uint8), 'came (9, 9, 4)'),
             (np.zeros((0, 9, 3), np.uint8), 'came (0, 9, 3)'),
             (np.zeros((9, 9, 3)), 'dtype uint8, 0 to 255, was expected'),
+            (np.zeros((9, 9, 3), np.uint16), 'but came uint16; convert it'),
+            (np.zeros((9, 9, 3), bool), 'but came bool; convert it'),
+            ([[[0, 0, 0]]], 'but came a list; convert it'),
+            (None, 'but came a NoneType'),
             (np.zeros((10000, 10000, 3), np.uint8), '10000x10000 pixels'),
         ],
-        ids=['gray', 'four', 'empty', 'float', 'large'],
+        ids=lambda x: '' if isinstance(x, str) else str(np.shape(x)),
     )
     def test_refuses_in_a_sentence(self, write_model, image, sentence):
         session = deploy.Session(write_model(task='segmentation'))
@@ -205,18 +210,54 @@ class TestSession:
         assert sentence in str(caught.value)
         assert '\n' not in str(caught.value)
 
-    def test_one_pixel_is_an_image(self, write_model):
-        session = deploy.Session(write_model(task='segmentation'))
+    @pytest.mark.parametrize(
+        'meta',
+        [
+            dict(),
+            dict(size=[64, 64]),
+            dict(size=[40, 40], window=[[40, 40], [30, 30]]),
+            dict(resize=dict(by='within', size=[96, 64])),
+            dict(resize=dict(by='exact', size=[40, 30])),
+            dict(resize=dict(by='short', size=[40, 40]), crop=[32, 32]),
+            dict(resize=dict(by='long', size=[40, 40])),
+        ],
+        ids=str,
+    )
+    def test_tiny_and_oblong_images_are_images(self, write_model, meta):
+        session = deploy.Session(write_model(task='segmentation', **meta))
         image = np.array([[[1, 9, 3]]], np.uint8)
         assert session(image)['label_map'].tolist() == [[1]]
+        for axis in (0, 1):
+            oblong = image.repeat(999, axis)
+            label_map = session(oblong)['label_map']
+            assert label_map.shape == oblong.shape[:2]
+            assert (label_map == 1).all()
+
+    def test_large_images_fit_or_are_refused(self, write_model, monkeypatch):
+        image = np.zeros((10000, 10000, 3), np.uint8)
+        image[..., 2] = 1
+        path = write_model(task='segmentation', size=[64, 64])
+        found = deploy.Session(path)(image[:, :500])
+        assert (found['label_map'] == 2).all()
+        window = dict(size=[64, 64], window=[[64, 64], [64, 64]])
+        session = deploy.Session(write_model(task='segmentation', **window))
+        monkeypatch.setattr(deploy, '_MAX_BYTES', 10**9)  # 1.2 GB are asked
+        with pytest.raises(deploy.DeployError, match='3 classes of 10000x1'):
+            session(image)
+        resize = dict(by='short', size=[256, 256])
+        path = write_model(task='segmentation', resize=resize, crop=[32, 32])
+        with pytest.raises(deploy.DeployError, match='too oblong'):
+            deploy.Session(path)(image[:1])
 
     def test_faulty_files_are_told_in_a_sentence(self, write_model, tmp_path):
         path = write_model()
         with pytest.raises(deploy.DeployError, match='not a whole one'):
             deploy.Session(path)
-        path.write_bytes(path.read_bytes()[:-40])
-        with pytest.raises(deploy.DeployError, match='no complete ONNX'):
-            deploy.Session(path)
+        data = path.read_bytes()
+        for length in (0, 1, 20, len(data) // 2, len(data) - 1):
+            path.write_bytes(data[:length])
+            with pytest.raises(deploy.DeployError, match='no complete ONNX'):
+                deploy.Session(path)
         with pytest.raises(deploy.DeployError, match='does not exist'):
             deploy.Session(tmp_path / 'none.onnx')
         (tmp_path / 'a.png').write_text('no image')

@@ -72,6 +72,39 @@ def build_detector(name):
     return build(cfg.model, gain)
 
 
+def build_segmentor():
+    init_default_scope('mmseg')
+    cfg = read_base('mmseg::_base_/models/upernet_r50.py')
+    head = dict(channels=8, num_classes=4, norm_cfg=dict(type='BN'))
+    options = dict(
+        pretrained=None,
+        backbone=SMALLEST,
+        decode_head=dict(head, in_channels=[8, 16, 32, 64]),
+        auxiliary_head=dict(head, in_channels=32),
+    )
+    cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
+    return build(cfg.model)
+
+
+def build_classifier():
+    init_default_scope('mmpretrain')
+    backbone = {k: v for k, v in SMALLEST.items() if k != '_delete_'}
+    return build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(backbone, out_indices=(3,)),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=5, in_channels=64),
+            data_preprocessor=dict(
+                type='ClsDataPreprocessor',
+                mean=[123.675, 116.28, 103.53],
+                std=[58.395, 57.12, 57.375],
+                to_rgb=True,
+            ),
+        )
+    )
+
+
 def build(cfg, gain=0.06):
     """Build an untrained model, the same every time, of spread predictions."""
     torch.manual_seed(0)
@@ -80,6 +113,8 @@ def build(cfg, gain=0.06):
     for value in model.parameters():
         if value.dim() > 1:
             value.data += gain * torch.randn_like(value)
+    scope = type(model).__module__.split('.')[0]
+    model.cfg = Config(dict(model=cfg, default_scope=scope))
     return model.eval().requires_grad_(False)
 
 

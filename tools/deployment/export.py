@@ -209,8 +209,8 @@ def main() -> None:
     megabytes = os.path.getsize(args.target) / 1e6
     what = 'backbone' if args.backbone else 'model'
     print(
-        f'{args.target}: {args.config} with {args.checkpoint}, equal to the '
-        f'{what} to {difference:.0e}, {megabytes:.1f} MB'
+        f'{args.target}: {args.config} with {args.checkpoint}, within '
+        f'{difference:.0e} of the {what}, {megabytes:.1f} MB'
     )
 
 
