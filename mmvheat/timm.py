@@ -59,6 +59,11 @@ class VHeat(nn.Module):
             Defaults to 0.0.
         kwargs: ``mlp_ratio``, ``propagator``, ``k`` of
             :class:`mmvheat.models.vHeat`.
+
+    Raises:
+        ValueError: The propagator's type is the path of a module: timm builds
+            models by the configs of strangers (``local-dir:``, ``hf-hub:``),
+            and a path would be imported.
     """
 
     def __init__(
@@ -73,6 +78,12 @@ class VHeat(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
+        law = kwargs.get('propagator')
+        if isinstance(law, dict) and '.' in str(law.get('type')):
+            raise ValueError(
+                f'propagator.type must be the name of a registered propagator,'
+                f' but got {law["type"]!r}; import its module yourself'
+            )
         backbone = vHeat(
             arch,
             img_size=img_size,

@@ -165,6 +165,10 @@ class TestArguments:
         model = create(propagator=law, k='scalar')
         assert type(model.layers[0][0].op.propagator).__name__ == law['type']
 
+    def test_a_law_is_not_imported_for_a_stranger(self):
+        with pytest.raises(ValueError, match='registered propagator'):
+            create(propagator=dict(type='this.is_imported'))
+
     def test_recomputation_changes_no_gradient(self):
         grads = []
         for enable in (False, True):
