@@ -28,7 +28,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from benchmark.report import describe_machine
 from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS, RUNNERS
 
@@ -152,7 +151,7 @@ def describe_device(model: torch.nn.Module) -> str:
     device = next(model.parameters()).device
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    return describe_machine('cpu')['CPU']
+    return f'{device.type}, {torch.get_num_threads()} threads'
 
 
 def train_all(args: argparse.Namespace, out: Path) -> None:
