@@ -31,7 +31,14 @@ OFFICIAL = [
 ]
 
 
-@pytest.mark.parametrize(('name', 'params', 'flops'), OFFICIAL)
+# The tiny ones each time, the larger ones in the slow suite.
+@pytest.mark.parametrize(
+    ('name', 'params', 'flops'),
+    [
+        row if '-t_' in row[0] else pytest.param(*row, marks=pytest.mark.slow)
+        for row in OFFICIAL
+    ],
+)
 def test_equals_the_official_model_to_the_printed_digit(
     name: str, params: str, flops: str
 ) -> None:

@@ -80,7 +80,14 @@ def test_training(make_block, fused_blocks, kind, size):
 
 @pytest.mark.parametrize('post_norm', [False, True])
 @pytest.mark.parametrize('training', [False, True])
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    'dtype',
+    [
+        torch.bfloat16,
+        pytest.param(torch.float16, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_autocast(make_block, fused_blocks, dtype, training, post_norm):
     """As near to single precision as the plain block, and the same dtypes."""
     block, inputs = make_block(post_norm=post_norm), make_inputs(2, 3, 5)
@@ -102,7 +109,14 @@ def test_autocast(make_block, fused_blocks, dtype, training, post_norm):
         assert error <= 3 * bound + 1e-2 * exact.norm()
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    'dtype',
+    [
+        pytest.param(torch.float32, marks=pytest.mark.slow),
+        torch.float16,
+    ],
+    ids=str,
+)
 def test_evaluation_of_a_model_in_one_dtype(build, fused_blocks, dtype):
     model = build(out_indices=(0, 1)).eval().to(dtype)
     image = torch.randn(1, 3, 32, 64, dtype=dtype)

@@ -173,7 +173,11 @@ def test_sharded_training_equals_ddp_and_resumes(
 
 
 @pytest.mark.parametrize(
-    ('name', 'last'), [('mask_rcnn', 'epoch_1.pth'), ('upernet', 'iter_6.pth')]
+    ('name', 'last'),
+    [
+        pytest.param('mask_rcnn', 'epoch_1.pth', marks=pytest.mark.slow),
+        ('upernet', 'iter_6.pth'),
+    ],
 )
 def test_dense_models_train_sharded(
     run_tool, run_ranks, trained, configs, name, last
