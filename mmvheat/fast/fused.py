@@ -12,7 +12,7 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -61,9 +61,9 @@ def _list_layers(block: nn.Module) -> tuple[nn.Module, ...]:
 
 
 def can_fuse_norm(x: Tensor) -> bool:
-    """Tell whether :func:`fused_norm` takes features (B, H, W, C)."""
+    """Tell whether :func:`fused_norm` takes features."""
     return (
-        not torch.is_grad_enabled()
+        x.dim() == 4
         and x.dtype in _DTYPES
         and x.is_contiguous()
         and _has_kernels(x.device, x.dtype, x.shape[-1])
@@ -71,17 +71,54 @@ def can_fuse_norm(x: Tensor) -> bool:
 
 
 def fused_norm(layer: nn.Module, x: Tensor, **options: bool) -> Tensor:
-    """Run a layer norm with what stands behind it, without gradients.
+    """Run a layer norm with what stands behind it.
 
     Args:
         layer (nn.Module): The norm.
         x (Tensor): Features, shape (B, H, W, C).
-        options (bool): ``gelu``, and ``channels_first`` for (B, C, H, W).
+        options (bool): ``channels_first`` for (B, C, H, W), and ``gelu``,
+            which has no gradient.
     """
     from .kernels import norm
 
     dtype = torch.float32 if is_autocast(x) else x.dtype
-    return norm.norm(x, layer.weight, layer.bias, layer.eps, dtype, **options)
+    args = x, layer.weight, layer.bias, layer.eps, dtype
+    if torch.is_grad_enabled():
+        return _Norm.apply(*args, *options.values())
+    return norm.norm(*args, **options)
+
+
+class _Norm(torch.autograd.Function):
+    """Runs a norm in training."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps, dtype, channels_first=False):
+        from .kernels import norm
+
+        ctx.save_for_backward(x, weight, bias)
+        ctx.settings = eps, dtype, channels_first
+        return norm.norm(
+            x, weight, bias, eps, dtype, channels_first=channels_first
+        )
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from .kernels import norm_alone_backward
+
+        x, weight, bias = ctx.saved_tensors
+        eps, dtype, channels_first = ctx.settings
+        if channels_first:
+            grad = grad.permute(0, 2, 3, 1)
+        if torch.is_grad_enabled():  # to be differentiated once more
+            wanted = [t for t in (x, weight, bias) if t.requires_grad]
+            params = weight.to(dtype), bias.to(dtype)
+            out = F.layer_norm(x.to(dtype), x.shape[-1:], *params, eps)
+            grads = torch.autograd.grad(out, wanted, grad, create_graph=True)
+            grads = dict(zip(map(id, wanted), grads))
+            return *(grads.get(id(t)) for t in (x, weight, bias)), *[None] * 3
+        dx, parts = norm_alone_backward(grad.contiguous(), x, weight, eps)
+        dparams = _cast_like(parts.sum((1, 2)), (weight, bias))
+        return dx, *dparams, None, None, None
 
 
 def run_fused(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
@@ -124,20 +161,23 @@ def _run(
     keep: bool,
 ) -> tuple[Tensor, ...]:
     """Run a block; returns its output and what the backward pass needs."""
-    from .kernels import mlp, norm
+    from .kernels import means, mlp, norm
+    from .kernels.norm_sum import norm_sum
     from .kernels.post_norm import norm_add
 
     post_norm, dtype, (eps1, eps, eps2) = settings
     norm1, norm2, fc1, fc2, *op = _pair(params, dtype)
     if post_norm:
-        branch, *kept = _conduct(x.to(dtype), k, eps, *op, keep=keep)
+        x1 = x.to(dtype)
+        total = means.sum_cells(x1)
+        branch, *kept = _conduct(x1, total, k, eps, *op, keep=keep)
         low = dtype != x.dtype
         x1, below = norm_add(branch, x, scale1, *norm1, eps1, low)
         below = below if low else x1
         kept.append(branch)
     else:
-        x1 = norm.norm(x, *norm1, eps1, dtype)
-        branch, *kept = _conduct(x1, k, eps, *op, keep=keep)
+        x1, total = norm_sum(x, *norm1, eps1, dtype)
+        branch, *kept = _conduct(x1, total, k, eps, *op, keep=keep)
         # A product that adds to its place leaves no room for a bias.
         in_place = not keep and dtype == x.dtype
         shift = fc2[1] if in_place else None
@@ -168,6 +208,7 @@ def _run(
 
 def _conduct(
     x: Tensor,
+    total: Tensor,
     k: Tensor,
     eps: float,
     conv: Pair,
@@ -176,25 +217,31 @@ def _conduct(
     out_linear: Pair,
     keep: bool,
 ) -> tuple[Tensor, ...]:
-    """Run the operator; returns its output and what it keeps."""
-    from .kernels import center, convolution, decay, gate
+    """Run the operator; returns its output and what it keeps.
 
-    x = convolution.convolve(x, *conv)
+    ``total`` are sums of x, (B, parts, C). Behind the convolution images are
+    without their mean, and u and z without what it adds to them, until the
+    gated norm adds it again: a mean is conducted to itself.
+    """
+    from .kernels import convolution, decay, gate, means
+
+    cells = x.shape[1] * x.shape[2]
+    mean, both = means.propagate_means(total, cells, *conv, *linear)
+    x = convolution.convolve(x, *conv, mean)
     if keep:
         # One product would keep the memory of u as long as z.
-        halves = zip(*(p.chunk(2) for p in linear))
-        u, z = (F.linear(x, *half) for half in halves)
+        u, z = (F.linear(x, half) for half in linear[0].chunk(2))
     else:
-        u, z = F.linear(x, *linear).chunk(2, dim=-1)
-    rest, mean = center.center(u, center.sum_cells(u))
+        u, z = F.linear(x, linear[0]).chunk(2, dim=-1)
+    rows, columns = get_bases(u)
+    spectrum = transform_2d(u, rows, columns)
     del u
-    rows, columns = get_bases(rest)
-    spectrum = transform_2d(rest, rows, columns)
     decayed = decay.decay(spectrum, k)
     rest = transform_2d(decayed, rows.t(), columns.t())
     del decayed
-    branch = gate.gated_norm(rest, mean, z, *out_norm, eps)
-    return F.linear(branch, *out_linear), x, spectrum, rest, z, mean
+    branch = gate.gated_norm(rest, both, z, *out_norm, eps)
+    branch = F.linear(branch, *out_linear)
+    return branch, x, spectrum, rest, z, mean, both
 
 
 class _Block(torch.autograd.Function):
@@ -225,9 +272,7 @@ class _Block(torch.autograd.Function):
                 grad.contiguous(), *args, ctx.settings, params,
                 *saved[20:],
             )  # fmt: skip
-            dparams = [
-                g.to(p.dtype).view_as(p) for g, p in zip(dparams, params)
-            ]
+            dparams = _cast_like(dparams, params)
         return dx, dk, None, None, None, *dparams
 
 
@@ -244,6 +289,7 @@ def _differentiate(
     rest: Tensor,
     z: Tensor,
     mean: Tensor,
+    both: Tensor,
     middle: Tensor,
     hidden: Tensor,
     branch2: Tensor | None = None,
@@ -253,7 +299,13 @@ def _differentiate(
     ``middle`` is the sum between the branches, and where norms stand behind
     them the first branch.
     """
-    from .kernels import convolution, convolve_backward, mlp, norm_backward
+    from .kernels import (
+        convolution,
+        convolve_backward,
+        mlp,
+        norm_backward,
+        norm_backward_sum,
+    )
     from .kernels.post_norm import norm_add, norm_add_backward
 
     post_norm, dtype, (eps1, eps, eps2) = settings
@@ -262,13 +314,13 @@ def _differentiate(
         below, parts2 = norm_add_backward(
             grad, branch2, scale2, norm2[0], eps2
         )
-        scale2 = None
+        *dnorm2, dfc2_bias = parts2.sum((1, 2))
     else:
         below = grad.to(dtype)
     dhidden, active, parts = mlp.gelu_backward(
-        below @ fc2[0], scale2, hidden, fc1[1]
+        below @ fc2[0], None if post_norm else scale2, hidden, fc1[1]
     )
-    dfc2 = _outer(below, active), _sum(below, scale2)
+    dfc2 = _outer(below, active)
     del active
     below = dhidden @ fc1[0]
     if post_norm:
@@ -278,27 +330,33 @@ def _differentiate(
         active = active if len(active) else x1
         dx1 = grad + below
     else:
-        dx1, active, parts2 = norm_backward(below, middle, grad, *norm2, eps2)
-    dfc1 = _outer(dhidden, active), parts.sum((0, 1))
+        dx1, low, active, parts2 = norm_backward_sum(
+            below, middle, grad, *norm2, eps2, scale1, scale2
+        )
+        *dnorm2, dout_bias, dfc2_bias = parts2.sum((1, 2))
+    dfc1 = _outer(dhidden, active), parts.sum((0, 1, 2))
     del dhidden, active
 
     if post_norm:
         below, parts1 = norm_add_backward(dx1, middle, scale1, norm1[0], eps1)
-        scale1 = None
+        *dnorm1, dout_bias = parts1.sum((1, 2))
     else:
-        below = dx1.to(dtype)
-    dconv, dk, *dop = _conduct_backward(
-        below, scale1, k, eps, *op, conv_out, spectrum, rest, z, mean
-    )
-    below = convolution.convolve(dconv, conv[0], None)
+        below = low if len(low) else dx1
+    dconv, dk, *dop, dout_weight = _conduct_backward(
+        below, None if post_norm else scale1, k, eps, *op, conv_out, spectrum,
+        rest, z, mean, both,
+    )  # fmt: skip
+    below = convolution.convolve_back(dconv, conv[0])
     if post_norm:
         dx, active = dx1 + below, x.to(dtype)
     else:
         dx, active, parts1 = norm_backward(below, x, dx1, *norm1, eps1)
+        dnorm1 = parts1.sum((1, 2))
     dweight = convolve_backward(dconv, active).sum(0)
     dconv = dweight[:, :9], dweight[:, 9]
     dparams = [
-        *parts1.sum(1), *dconv, *dop, *parts2.sum(1), *dfc1, *dfc2,
+        *dnorm1, *dconv, *dop, dout_weight, dout_bias, *dnorm2, *dfc1, dfc2,
+        dfc2_bias,
     ]  # fmt: skip
     return dx, dk, dparams
 
@@ -316,32 +374,42 @@ def _conduct_backward(
     rest: Tensor,
     z: Tensor,
     mean: Tensor,
+    both: Tensor,
 ) -> tuple[Tensor, ...]:
-    """Compute the gradients of what was convolved, k and the parameters."""
-    from .kernels import decay, gate
+    """Compute the gradients of what was convolved, k and the parameters.
 
-    drest, dz, active, parts = gate.gated_norm_backward(
-        grad @ out_linear[0], scale, rest, mean, z, *out_norm, eps
+    The bias of the last layer is left out.
+    """
+    from .kernels import decay, gated_norm_backward
+
+    drest, duz, active, parts = gated_norm_backward(
+        grad @ out_linear[0], scale, rest, both, z, *out_norm, eps
     )
-    dout_linear = _outer(grad, active), _sum(grad, scale)
+    dout_weight = _outer(grad, active)
     rows, columns = get_bases(rest)
     dspectrum, dk = decay.decay_backward(
         transform_2d(drest, rows, columns), spectrum, k
     )
     del drest, active
-    du = transform_2d(dspectrum, rows.t(), columns.t())
-    above, below = linear[0].chunk(2)
-    dconv = du @ above
-    dconv.flatten(0, 2).addmm_(dz.flatten(0, 2), below)
-    *dout_norm, dz_sum = parts.sum(1)
+    _invert(dspectrum, rows, columns, out=duz[..., : z.shape[-1]])
+    *dout_norm, dz_sum = parts.sum(2)
     # The lowest frequency is the sum of all cells, but for a factor.
-    du_sum = dspectrum[:, 0, 0].float().sum(0)
-    du_sum *= math.sqrt(dspectrum.shape[1] * dspectrum.shape[2])
-    dlinear = (
-        torch.cat([_outer(g, conv_out) for g in (du, dz)]),
-        torch.cat([du_sum, dz_sum]),
-    )
-    return dconv, dk, *dlinear, *dout_norm, *dout_linear
+    factor = math.sqrt(dspectrum.shape[1] * dspectrum.shape[2])
+    sums = torch.cat([factor * dspectrum[:, 0, 0].float(), dz_sum], 1)
+    # What was convolved is kept without its mean.
+    dweight = _outer(duz, conv_out).float().addmm_(sums.t(), mean)
+    dout_norm = [g.sum(0) for g in dout_norm]
+    return duz @ linear[0], dk, dweight, sums.sum(0), *dout_norm, dout_weight
+
+
+def _invert(
+    spectrum: Tensor, rows: Tensor, columns: Tensor, out: Tensor
+) -> None:
+    """Write the inverse transform to some channels of a larger tensor."""
+    size = spectrum.shape[0] * rows.shape[1], *spectrum.shape[2:]
+    x = torch.matmul(rows.t(), spectrum.flatten(2)).view(size)
+    matrices = columns.t().expand(size[0], -1, -1)
+    torch.bmm(matrices, x, out=out.flatten(0, 1))
 
 
 def _run_plain(
@@ -422,12 +490,18 @@ def _outer(grad: Tensor, x: Tensor) -> Tensor:
     return grad.flatten(0, -2).t() @ x.flatten(0, -2)
 
 
-def _sum(grad: Tensor, scale: Tensor | None = None) -> Tensor:
-    """Sum (B, H, W, C) up, each image times its scale (B,)."""
-    from .kernels.center import sum_cells
-
-    total = sum_cells(grad)
-    return total.sum(0) if scale is None else scale.to(total.dtype) @ total
+def _cast_like(
+    grads: Sequence[Tensor], params: Sequence[Tensor]
+) -> list[Tensor]:
+    """Give gradients the dtypes and shapes of parameters, in one kernel."""
+    others = [i for i, g in enumerate(grads) if g.dtype != params[i].dtype]
+    copies = [
+        torch.empty_like(grads[i], dtype=params[i].dtype) for i in others
+    ]
+    if others:
+        torch._foreach_copy_(copies, [grads[i] for i in others])
+    found = {**dict(enumerate(grads)), **dict(zip(others, copies))}
+    return [found[i].view_as(p) for i, p in enumerate(params)]
 
 
 def _has_kernels(

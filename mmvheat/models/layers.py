@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvheat.fast import accelerated
 from mmvheat.ops import is_autocast
 
 # Inductor of torch 2.13 fails to compare channels-last strides that are
@@ -20,6 +21,7 @@ class LayerNorm(nn.LayerNorm):
     half precision.
     """
 
+    @accelerated
     def forward(self, x: Tensor) -> Tensor:
         """Normalise features (..., C)."""
         if not is_autocast(x):

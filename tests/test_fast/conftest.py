@@ -20,8 +20,9 @@ def small_tiles(monkeypatch):
     if importlib.util.find_spec('triton') is None:
         return
     kernels = importlib.import_module('mmvheat.fast.kernels')
-    backward = importlib.import_module('mmvheat.fast.kernels.norm_backward')
-    for module in (kernels.gate, kernels.mlp, kernels.post_norm, backward):
+    names = 'gate_backward', 'means', 'mlp', 'norm_backward', 'norm_sum'
+    for name in (*names, 'post_norm'):
+        module = importlib.import_module(f'mmvheat.fast.kernels.{name}')
         monkeypatch.setitem(module.TILE, 'tiles', 2)
     weight = importlib.import_module(
         'mmvheat.fast.kernels.convolution_backward'

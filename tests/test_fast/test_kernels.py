@@ -9,14 +9,18 @@ from mmvheat.ops import heat_decay
 pytest.importorskip('triton')
 
 from mmvheat.fast.kernels import (  # noqa: E402
-    center,
     convolution,
     convolve_backward,
     decay,
     gate,
+    gated_norm_backward,
+    means,
     mlp,
     norm,
+    norm_alone_backward,
     norm_backward,
+    norm_backward_sum,
+    norm_sum,
     post_norm,
 )
 
@@ -125,30 +129,74 @@ def test_gradients_of_norm(make, shape, dtype):
     got, again, parts = norm_backward(grad, x, rest, weight, bias, 1e-5)
     assert_near(got, dx + rest.double())
     assert_near(again, out.detach())
-    for part, expected in zip(parts.sum(1), dparams):
+    for part, expected in zip(parts.sum((1, 2)), dparams):
         assert_sums_near(part, expected, dtype)
+    got, parts = norm_alone_backward(grad, x, weight, 1e-5)
+    assert_near(got, dx)
+    for part, expected in zip(parts.sum((1, 2)), dparams):
+        assert_sums_near(part, expected, dtype)
+
+
+@pytest.mark.parametrize('scaled', [False, True])
+def test_gradients_of_norm_and_their_sums(make, shape, dtype, scaled):
+    """What a block passes on: in its dtype as well, and biases' gradients."""
+    channels = shape[-1]
+    x, rest, grad = make(*shape).float(), make(*shape).float(), make(*shape)
+    weight, bias = make(channels), make(channels)
+    scales = [make(shape[0]), make(shape[0])] if scaled else [None, None]
+    leaves = exact(x, weight, bias)
+    out = normalize(*leaves)
+    dx, *expected = torch.autograd.grad(out, leaves, grad.double())
+    dx += rest.double()
+    got, low, again, parts = norm_backward_sum(
+        grad, x, rest, weight, bias, 1e-5, *scales
+    )
+    assert (got.dtype, again.dtype) == (torch.float32, dtype)
+    assert_near(got, dx)
+    assert_near(again, out.detach())
+    if dtype == torch.float32:
+        assert len(low) == 0
+    else:
+        assert low.dtype == dtype
+        assert_near(low, dx)
+    for tensor, scale in zip((dx, rest.double()), scales):
+        if scaled:
+            tensor = tensor * scale.double().view(-1, 1, 1, 1)
+        expected.append(tensor.sum((0, 1, 2)))
+    for part, truth in zip(parts.sum((1, 2)), expected, strict=True):
+        assert_sums_near(part, truth, dtype)
+
+
+def test_norm_and_its_sum(make, shape, dtype):
+    channels = shape[-1]
+    x, weight, bias = make(*shape), make(channels), make(channels)
+    expected = normalize(*(t.double() for t in (x, weight, bias)))
+    out, parts = norm_sum.norm_sum(x, weight, bias, 1e-5, dtype)
+    assert_near(out, expected)
+    assert_sums_near(parts.sum(1), expected.sum((1, 2)), dtype)
 
 
 def test_gated_norm_and_its_gradients(make, shape, dtype):
     images, height, width, channels = shape
     rest, grad = make(*shape), make(*shape)
-    mean, scale = make(images, 1, 1, channels), make(images)
+    means, scale = make(images, 2 * channels).float(), make(images)
     z = make(images, height, width, 2 * channels)[..., channels:]
     weight, bias = make(channels), make(channels)
     leaves = exact(rest, z, weight, bias)
     x, gate_in, *params = leaves
-    out = normalize(x + mean.double(), *params) * F.silu(gate_in)
-    args = rest, mean, z, weight, bias, 1e-5
+    mean, shift = means.double()[:, None, None].chunk(2, -1)
+    out = normalize(x + mean, *params) * F.silu(gate_in + shift)
+    args = rest, means, z, weight, bias, 1e-5
     assert_near(gate.gated_norm(*args), out.detach())
 
     scaled = out * scale.double().view(-1, 1, 1, 1)
     expected = torch.autograd.grad(scaled, leaves, grad.double())
-    drest, dz, again, parts = gate.gated_norm_backward(grad, scale, *args)
+    drest, duz, again, parts = gated_norm_backward(grad, scale, *args)
     assert_near(again, scaled.detach())
     assert_near(drest, expected[0])
-    assert_near(dz, expected[1])
+    assert_near(duz[..., channels:], expected[1])
     expected = *expected[2:], expected[1].sum((0, 1, 2))
-    for part, truth in zip(parts.sum(1), expected):
+    for part, truth in zip(parts.sum((1, 2)), expected):
         assert_sums_near(part, truth, dtype)
 
 
@@ -197,7 +245,7 @@ def test_gradients_of_gelu(make, shape, dtype):
     dhidden, again, parts = mlp.gelu_backward(grad, scale, hidden, bias)
     assert_near(again, active.detach())
     assert_near(dhidden, expected)
-    assert_sums_near(parts.sum((0, 1)), expected.sum((0, 1, 2)), dtype)
+    assert_sums_near(parts.sum((0, 1, 2)), expected.sum((0, 1, 2)), dtype)
 
 
 @pytest.mark.parametrize('scaled', [False, True])
@@ -219,19 +267,25 @@ def test_post_norm_and_its_gradients(make, shape, dtype, scaled):
     dbranch, *dparams = torch.autograd.grad(out, leaves, grad.double())
     got, parts = post_norm.norm_add_backward(grad, branch, scale, weight, 1e-5)
     assert_near(got, dbranch)
-    for part, truth in zip(parts.sum(1), dparams):
+    dparams.append(dbranch.sum((0, 1, 2)))
+    for part, truth in zip(parts.sum((1, 2)), dparams, strict=True):
         assert_sums_near(part, truth, dtype)
 
 
-def test_images_without_their_mean(make, shape, dtype):
+def test_means_of_images(make, shape, dtype):
     images, height, width, channels = shape
-    x = 5 + make(images, height, width, 2 * channels)[..., channels:]
-    total = center.sum_cells(x)
-    assert_sums_near(total, x.double().sum((1, 2)), dtype)
-    rest, mean = center.center(x, total)
-    assert_near(mean, x.double().mean((1, 2), keepdim=True))
-    # Nothing is lost: the mean that was taken is the mean returned.
-    assert_near(rest, x.double() - mean.double())
+    x = 5 + make(*shape)
+    parts = means.sum_cells(x)
+    assert_sums_near(parts.sum(1), x.double().sum((1, 2)), dtype)
+    conv, conv_bias = make(channels, 1, 3, 3), make(channels)
+    weight, bias = make(2 * channels, channels), make(2 * channels)
+    args = conv, conv_bias, weight, bias
+    got = means.propagate_means(parts, height * width, *args)
+    # Of an image that is the same everywhere, and has no border.
+    conv, conv_bias, weight, bias = (t.double() for t in args)
+    mean = x.double().mean((1, 2)) * conv.sum((1, 2, 3)) + conv_bias
+    assert_sums_near(got[0], mean, dtype)
+    assert_sums_near(got[1], F.linear(mean, weight, bias), dtype)
 
 
 def test_convolution_and_its_gradients(make, shape, dtype):
@@ -245,8 +299,10 @@ def test_convolution_and_its_gradients(make, shape, dtype):
         leaves[0].permute(0, 3, 1, 2), *leaves[1:], padding=1, groups=channels
     ).permute(0, 2, 3, 1)
     expected = torch.autograd.grad(out, leaves, grad.double())
-    assert_near(convolution.convolve(x, weight, bias), out.detach())
-    assert_near(convolution.convolve(grad, weight, None), expected[0])
+    mean = make(images, channels).float()
+    convolved = convolution.convolve(x, weight, bias, mean)
+    assert_near(convolved, out.detach() - mean.double()[:, None, None])
+    assert_near(convolution.convolve_back(grad, weight), expected[0])
     parts = convolve_backward(grad, x).sum(0)
     assert_sums_near(parts[:, :9].view_as(weight), expected[1], dtype)
     assert_sums_near(parts[:, 9], expected[2], dtype)
@@ -259,7 +315,8 @@ def test_shapes_on_the_meta_device(name):
     cases = dict(
         norm=(norm.norm, (x, vector, vector, 1e-5, torch.float16)),
         gated_norm=(
-            gate.gated_norm, (x, x[:, :1, :1], x, vector, vector, 1e-5)
+            gate.gated_norm,
+            (x, torch.zeros(2, 16), x, vector, vector, 1e-5),
         ),
         decay=(decay.decay, (x, x[0])),
     )  # fmt: skip

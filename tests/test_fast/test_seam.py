@@ -64,6 +64,7 @@ def test_disabled_takes_nothing(model, taken):
     model(IMAGE)
     # Operators and MLPs are run by their block.
     assert set(taken) == {
+        'LayerNorm.forward',
         'Stem.forward',
         'HeatStage.resize_freq_embed',
         'HeatBlock.forward',

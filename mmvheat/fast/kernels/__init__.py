@@ -7,9 +7,14 @@ device they have shapes alone, to be counted.
 
 import torch
 
-from . import center, convolution, decay, gate, mlp, norm, post_norm
+from . import convolution, decay, gate, means, mlp, norm, norm_sum, post_norm
 from .convolution_backward import convolve_backward
-from .norm_backward import norm_backward
+from .gate_backward import gated_norm_backward
+from .norm_backward import (
+    norm_alone_backward,
+    norm_backward,
+    norm_backward_sum,
+)
 
 
 def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
@@ -27,18 +32,24 @@ def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
         pair = vector, vector, 1e-5
         norm.norm(x, *pair, dtype)
         norm.add_norm(x, x, scale, vector, *pair, dtype)
+        _, parts = norm_sum.norm_sum(x, *pair, dtype)
+        norm_alone_backward(x, x, vector, 1e-5)
         norm_backward(x, x, x, *pair)
+        norm_backward_sum(x, x, x, *pair, scale, scale)
         post_norm.norm_add(x, x, scale, *pair, low=True)
         post_norm.norm_add_backward(x, x, scale, vector, 1e-5)
-        center.center(x, center.sum_cells(x))
-        gate.gated_norm(x, x, x, *pair)
-        gate.gated_norm_backward(x, scale, x, x, x, *pair)
+        means.sum_cells(x)
+        conv, weight = make(channels, 1, 3, 3), make(2 * channels, channels)
+        mean, both = means.propagate_means(
+            parts, 1, conv, vector, weight, make(2 * channels)
+        )
+        gate.gated_norm(x, both, x, *pair)
+        gated_norm_backward(x, scale, x, both, x, *pair)
         decay.decay(x, x[0])
         decay.decay_backward(x, x, x[0])
-        weight = make(channels, 1, 3, 3)
-        convolution.convolve(x, weight, vector)
-        convolution.convolve(x, weight, None)
+        convolution.convolve(x, conv, vector, mean)
+        convolution.convolve_back(x, conv)
         convolve_backward(x, x)
-        mlp.linear_gelu(x, make(channels, channels), vector)
+        mlp.linear_gelu(x, weight, make(2 * channels))
         mlp.bias_gelu(x, vector)
         mlp.gelu_backward(x, scale, x, vector)

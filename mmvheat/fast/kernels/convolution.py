@@ -46,7 +46,7 @@ def _weight(
 
 @triton.jit
 def _convolve(
-    x_ptr, weight_ptr, bias_ptr, out_ptr, height, width, channels,
+    x_ptr, weight_ptr, bias_ptr, mean_ptr, out_ptr, height, width, channels,
     FLIP: tl.constexpr, ROWS: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
     image, column, channel = place(height, width, channels, W, C)
@@ -57,6 +57,8 @@ def _convolve(
     bias = tl.zeros((1, C), tl.float32)
     if not FLIP:
         bias += tl.load(bias_ptr + channel, channel < channels, 0.0)
+        at = mean_ptr + tl.program_id(2) * channels + channel
+        bias -= tl.load(at, channel < channels, 0.0)
     w0 = _weight(weight_ptr, 0, channel, channels, FLIP)
     w1 = _weight(weight_ptr, 1, channel, channels, FLIP)
     w2 = _weight(weight_ptr, 2, channel, channels, FLIP)
@@ -91,16 +93,28 @@ def cut_rows(
     return (tiles, divide(height, rows), images), {**tile, 'ROWS': rows}
 
 
-@operator(lambda x, weight, bias: like(x))
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+@operator(lambda x, weight, bias, mean: like(x))
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:
     """Convolve x (B, H, W, C), padded with zeros, by weight (C, 1, 3, 3).
 
-    Without a bias the weights are those of the gradient: turned around.
+    Then adds the bias (C,) and subtracts the mean (B, C).
     """
+    return _launch(x, weight, bias, mean)
+
+
+@operator(lambda grad, weight: like(grad))
+def convolve_back(grad: Tensor, weight: Tensor) -> Tensor:
+    """Convolve gradients (B, H, W, C) by the weights turned around."""
+    return _launch(grad, weight, grad, grad, flip=True)
+
+
+def _launch(
+    x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, flip: bool = False
+) -> Tensor:
     out = like(x)
     grid, sizes = cut_rows(x, TILE)
     launch(
-        _convolve, grid, x, weight, x if bias is None else bias, out,
-        *x.shape[1:], FLIP=bias is None, **sizes,
+        _convolve, grid, x, weight, bias, mean, out, *x.shape[1:], FLIP=flip,
+        **sizes,
     )  # fmt: skip
     return out

@@ -6,8 +6,13 @@ import functools
 from collections.abc import Callable
 
 import torch
+import triton
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
+
+# Since Triton 3.3 a compiled kernel takes what its function takes.
+_KNOWS_COMPILED = tuple(map(int, triton.__version__.split('.')[:2])) >= (3, 3)
+_compiled: dict[tuple, tuple] = {}
 
 
 def operator(fake: Callable) -> Callable[[Callable], Callable]:
@@ -36,12 +41,37 @@ def operator(fake: Callable) -> Callable[[Callable], Callable]:
 
 
 def launch(kernel: Callable, grid: tuple[int, ...], x: Tensor, *args, **sizes):
-    """Run a kernel on a grid that may be empty; x is its first argument."""
+    """Run a kernel on a grid that may be empty; x is its first argument.
+
+    Triton looks for the program it has compiled for the arguments at every
+    call, in five times as long as the launch takes. So it is asked once.
+    """
     if 0 in grid:
         return
     if not (x.is_cuda and type(x) is Tensor):
-        kernel = wrap_triton(kernel)
-    kernel[grid](x, *args, **sizes)
+        wrap_triton(kernel)[grid](x, *args, **sizes)
+        return
+    args = (x, *args)
+    # Programs differ by dtype, alignment and divisibility.
+    key = kernel, x.get_device(), *map(_describe, args), *sizes.values()
+    found = _compiled.get(key)
+    if found is None:
+        program = kernel[grid](*args, **sizes)
+        if _KNOWS_COMPILED:
+            if len(_compiled) >= 4096:
+                _compiled.clear()
+            rest = [sizes[name] for name in kernel.arg_names[len(args) :]]
+            _compiled[key] = program, rest
+        return
+    program, rest = found
+    program[grid + (1,) * (3 - len(grid))](*args, *rest)
+
+
+def _describe(argument: Tensor | int | float) -> object:
+    """Describe what a compiled program may depend on."""
+    if isinstance(argument, Tensor):
+        return argument.dtype, argument.data_ptr() % 16
+    return argument if isinstance(argument, int) else float
 
 
 def divide(count: int, size: int) -> int:
@@ -79,7 +109,10 @@ def like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def make_parts(x: Tensor, tile: dict[str, int], sums: int = 2) -> Tensor:
-    """Make room for some sums over the cells of each program."""
+    """Make room for some sums over the cells of each program.
+
+    They are (sums, images, programs of an image, C).
+    """
     (programs, images), _ = cut(x, **tile)
-    shape = sums, programs * images, x.shape[-1]
+    shape = sums, images, programs, x.shape[-1]
     return x.new_empty(shape, dtype=torch.float32)

@@ -132,7 +132,7 @@ def gelu_backward(
     """Differentiate :func:`bias_gelu`, where a scale (B,) comes behind.
 
     Returns the gradient of ``hidden``, GELU again times the scale, and parts
-    of the gradient of the bias, (1, parts, N).
+    of the gradient of the bias, (1, B, parts, N).
     """
     outputs = dhidden, out, parts = _make_gradients(grad, scale, hidden, bias)
     grid, sizes = cut(hidden, **TILE)

@@ -41,13 +41,14 @@ def _forward(
 @triton.jit
 def _backward(
     grad_ptr, branch_ptr, scale_ptr, weight_ptr, dbranch_ptr, dweight_ptr,
-    dbias_ptr, cells, channels, eps,
+    dbias_ptr, sum_ptr, cells, channels, eps,
     SCALE: tl.constexpr, TILES: tl.constexpr, R: tl.constexpr,
     C: tl.constexpr,
 ):  # fmt: skip
     weight = load_row(weight_ptr, tl.arange(0, C), channels)
     dweight = tl.zeros((R, C), tl.float32)
     dbias = tl.zeros((R, C), tl.float32)
+    total = tl.zeros((R, C), tl.float32)
     for i in range(TILES):
         tile = tl.program_id(0) * TILES + i
         _, _, mask, at = locate(tile, cells, channels, R, C)
@@ -59,10 +60,12 @@ def _backward(
         dweight += grad * branch
         dbias += grad
         grad = denormalize(grad * weight, branch, deviation, channels)
+        total += tl.where(mask, grad, 0.0)
         grad = grad.to(dbranch_ptr.dtype.element_ty)
         tl.store(dbranch_ptr + at, grad, mask)
     store_part(dweight_ptr, dweight, channels, R, C)
     store_part(dbias_ptr, dbias, channels, R, C)
+    store_part(sum_ptr, total, channels, R, C)
 
 
 def _make_sum(
@@ -99,7 +102,7 @@ def norm_add(
 def _make_gradients(
     grad: Tensor, branch: Tensor, scale, weight, eps
 ) -> tuple[Tensor, Tensor]:
-    return like(branch), make_parts(branch, TILE)
+    return like(branch), make_parts(branch, TILE, 3)
 
 
 @operator(_make_gradients)
@@ -112,13 +115,14 @@ def norm_add_backward(
 ) -> tuple[Tensor, Tensor]:
     """Differentiate the sum with respect to the branch.
 
-    Returns its gradient, and parts of those of weight and bias, (2, parts, C).
+    Returns its gradient, and parts of those of weight and bias and of the sum
+    of the first, (3, B, parts, C).
     """
     dbranch, parts = _make_gradients(grad, branch, scale, weight, eps)
     grid, sizes = cut(branch, **TILE)
     launch(
         _backward, grid, grad, branch, grad if scale is None else scale,
-        weight, dbranch, parts[0], parts[1],
+        weight, dbranch, *parts,
         branch.shape[1] * branch.shape[2], branch.shape[3], eps,
         SCALE=scale is not None, **sizes,
     )  # fmt: skip
