@@ -12,7 +12,7 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -177,12 +177,14 @@ def _run(
         kept.append(branch)
     else:
         x1, total = norm_sum(x, *norm1, eps1, dtype)
+        *op, (weight, bias) = op
+        op.append((weight, None))  # the bias is added with the branch
         branch, *kept = _conduct(x1, total, k, eps, *op, keep=keep)
         # A product that adds to its place leaves no room for a bias.
         in_place = not keep and dtype == x.dtype
         shift = fc2[1] if in_place else None
         x1, below = norm.add_norm(
-            x, branch, scale1, shift, *norm2, eps2, dtype
+            x, branch, bias, scale1, shift, *norm2, eps2, dtype
         )
         kept.append(x1)
     del branch
@@ -457,11 +459,17 @@ def _run_plain(
     return add(x, run_mlp(normalize(x, norm2, eps2)), scale2)
 
 
-def _cast(tensors: list[Tensor], dtype: torch.dtype) -> Iterable[Tensor]:
-    """Cast tensors in one kernel."""
+def _cast(tensors: list[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
+    """Cast tensors in one kernel, into one piece of memory."""
     if all(t.dtype == dtype for t in tensors):
         return tensors
-    copies = [torch.empty_like(t, dtype=dtype) for t in tensors]
+    # Each starts at 16 bytes, as kernels like it.
+    sizes = [t.numel() + -t.numel() % 8 for t in tensors]
+    room = torch.empty(sum(sizes), dtype=dtype, device=tensors[0].device)
+    copies = [
+        piece[: t.numel()].view(t.shape)
+        for piece, t in zip(room.split(sizes), tensors)
+    ]
     torch._foreach_copy_(copies, tensors)
     return copies
 

@@ -9,7 +9,7 @@ import inspect
 import os
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -89,9 +89,10 @@ def accelerated(method: Callable) -> Callable:
 
         faster, used, code = FASTER.get(method.__qualname__, (None, (), ''))
         layers = [getattr(self, name) for name in used]
-        if not faster or not is_plain(*layers):
+        plain = _list_plain(layers)
+        if not faster or plain is None:
             return method(self, *args)
-        restated = _list_restated(self, layers) if used else ()
+        restated = _list_restated(self, plain) if used else ()
         if not _is_restated(code, method, *restated):
             return method(self, *args)
         return faster(self, *args)
@@ -106,27 +107,40 @@ def is_plain(*layers: nn.Module) -> bool:
     Replaced layers (LoRA, quantisation) and those with hooks (pruning,
     spectral norm, FSDP, feature extraction) must be called.
     """
-    return all(
-        (type(layer) in _PLAIN or type(layer).__module__ in _OWN)
-        and not (
-            layer._forward_pre_hooks
-            or layer._forward_hooks
-            or layer._backward_pre_hooks
-            or layer._backward_hooks
-            or 'forward' in vars(layer)
-        )
-        and all(map(_is_plain_tensor, layer._parameters.values()))
-        and is_plain(*layer._modules.values())
-        for layer in layers
-    )
+    return _list_plain(layers) is not None
+
+
+def _list_plain(layers: Sequence[nn.Module]) -> dict[type, None] | None:
+    """List the types of plain layers and those inside; None if one is not.
+
+    It runs once a block: on a GPU as long as it takes, the device waits.
+    """
+    types, rest = {}, list(reversed(layers))
+    while rest:
+        layer = rest.pop()
+        kind, own = type(layer), vars(layer)
+        if (
+            (kind not in _PLAIN and kind.__module__ not in _OWN)
+            or own['_forward_pre_hooks']
+            or own['_forward_hooks']
+            or own['_backward_pre_hooks']
+            or own['_backward_hooks']
+            or 'forward' in own
+        ):
+            return None
+        for parameter in own['_parameters'].values():
+            if not _is_plain_tensor(parameter):
+                return None
+        types[kind] = None
+        rest.extend(reversed(own['_modules'].values()))
+    return types
 
 
 def _list_restated(
-    module: nn.Module, layers: list[nn.Module]
-) -> list[Callable]:
+    module: nn.Module, types: Iterable[type]
+) -> list[Callable | None]:
     """List what else than its method a faster version restates."""
-    own = [m for x in layers for m in x.modules()]
-    own = [type(m) for m in own if type(m).__module__ in _OWN[:2]]
+    own = [cls for cls in types if cls.__module__ in _OWN[:2]]
     return [getattr(type(module), 'get_k', None)] + [
         getattr(cls, name, None)
         for cls in own

@@ -102,12 +102,14 @@ def test_residual_sum_and_norm(make, shape, dtype, stream):
     x, branch = make(*shape), make(*shape)
     if stream == 'single':
         x = x.float() + 1e-4
-    weight, bias, shift = (make(channels) for _ in range(3))
+    weight, bias, shift, more = (make(channels) for _ in range(4))
     scale = make(shape[0])
     for s, t in ((None, None), (scale, shift)):
-        total, out = norm.add_norm(x, branch, s, t, weight, bias, 1e-5, dtype)
+        total, out = norm.add_norm(
+            x, branch, more, s, t, weight, bias, 1e-5, dtype
+        )
         factor = 1 if s is None else s.double().view(-1, 1, 1, 1)
-        expected = x.double() + branch.double() * factor
+        expected = x.double() + (branch.double() + more.double()) * factor
         shifted = expected if t is None else expected + t.double()
         assert total.dtype == x.dtype and out.dtype == dtype
         assert_near(total, shifted)

@@ -31,7 +31,7 @@ def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
         x, vector, scale = make(1, 1, 1, channels), make(channels), make(1)
         pair = vector, vector, 1e-5
         norm.norm(x, *pair, dtype)
-        norm.add_norm(x, x, scale, vector, *pair, dtype)
+        norm.add_norm(x, x, vector, scale, vector, *pair, dtype)
         _, parts = norm_sum.norm_sum(x, *pair, dtype)
         norm_alone_backward(x, x, vector, 1e-5)
         norm_backward(x, x, x, *pair)

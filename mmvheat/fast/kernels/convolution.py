@@ -57,8 +57,8 @@ def _convolve(
     bias = tl.zeros((1, C), tl.float32)
     if not FLIP:
         bias += tl.load(bias_ptr + channel, channel < channels, 0.0)
-        at = mean_ptr + tl.program_id(2) * channels + channel
-        bias -= tl.load(at, channel < channels, 0.0)
+        mean_ptr += tl.program_id(2) * channels
+        bias -= tl.load(mean_ptr + channel, channel < channels, 0.0)
     w0 = _weight(weight_ptr, 0, channel, channels, FLIP)
     w1 = _weight(weight_ptr, 1, channel, channels, FLIP)
     w2 = _weight(weight_ptr, 2, channel, channels, FLIP)

@@ -16,8 +16,8 @@ from .launch import cut, launch, like, operator
 
 @triton.jit
 def _forward(
-    x_ptr, branch_ptr, scale_ptr, shift_ptr, weight_ptr, bias_ptr, sum_ptr,
-    out_ptr, cells, channels, eps,
+    x_ptr, branch_ptr, more_ptr, scale_ptr, shift_ptr, weight_ptr, bias_ptr,
+    sum_ptr, out_ptr, cells, channels, eps,
     BRANCH: tl.constexpr, SCALE: tl.constexpr, SHIFT: tl.constexpr,
     GELU: tl.constexpr, FIRST: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
@@ -25,6 +25,7 @@ def _forward(
     x = tl.load(x_ptr + at, mask, 0.0).to(tl.float32)
     if BRANCH:
         branch = tl.load(branch_ptr + at, mask, 0.0).to(tl.float32)
+        branch += load_row(more_ptr, column, channels)
         if SCALE:
             branch *= tl.load(scale_ptr + tl.program_id(1)).to(tl.float32)
         x = (x + branch).to(sum_ptr.dtype.element_ty).to(tl.float32)
@@ -67,12 +68,14 @@ def norm(
     Perhaps with GELU behind it, perhaps as (B, C, H, W).
     """
     out = _make_norm(x, weight, bias, eps, dtype, gelu, channels_first)
-    _launch(x, x, None, None, weight, bias, x, out, eps, gelu, channels_first)
+    _launch(
+        x, x, x, None, None, weight, bias, x, out, eps, gelu, channels_first
+    )
     return out
 
 
 def _make_sum(
-    x: Tensor, branch, scale, shift, weight, bias, eps, dtype
+    x: Tensor, branch, more, scale, shift, weight, bias, eps, dtype
 ) -> tuple[Tensor, Tensor]:
     return like(x), like(x, dtype)
 
@@ -81,6 +84,7 @@ def _make_sum(
 def add_norm(
     x: Tensor,
     branch: Tensor,
+    more: Tensor,
     scale: Tensor | None,
     shift: Tensor | None,
     weight: Tensor,
@@ -90,21 +94,22 @@ def add_norm(
 ) -> tuple[Tensor, Tensor]:
     """Add a branch to x (B, H, W, C), and normalise the sum.
 
-    The branch is multiplied by a scale (B,) of its image. A shift (C,) goes
-    to the sum that is returned, not to the one that is normalised.
+    Before, ``more`` (C,) is added to the branch, and both are multiplied by a
+    scale (B,). A shift (C,) goes to the sum that is returned, not to the one
+    that is normalised.
     """
     total, out = like(x), like(x, dtype)
-    _launch(x, branch, scale, shift, weight, bias, total, out, eps)
+    _launch(x, branch, more, scale, shift, weight, bias, total, out, eps)
     return total, out
 
 
 def _launch(
-    x, branch, scale, shift, weight, bias, total, out, eps, gelu=False,
-    first=False,
+    x, branch, more, scale, shift, weight, bias, total, out, eps,
+    gelu=False, first=False,
 ) -> None:  # fmt: skip
     grid, sizes = cut(x)
     launch(
-        _forward, grid, x, branch, x if scale is None else scale,
+        _forward, grid, x, branch, more, x if scale is None else scale,
         x if shift is None else shift, weight, bias, total, out,
         x.shape[1] * x.shape[2], x.shape[3], eps, BRANCH=total is not x,
         SCALE=scale is not None, SHIFT=shift is not None, GELU=gelu,

@@ -161,7 +161,7 @@ def _count_flops(
     if name == 'linear_gelu':  # of mmvheat.fast
         x, weight = args[:2]
         return 2 * x.numel() // x.shape[-1] * weight.numel()
-    if name in ('convolve', 'convolve_backward'):  # depthwise, 3x3
+    if name.startswith('convolve'):  # depthwise, 3x3
         return 2 * 9 * args[0].numel()
     if name == 'convolution_backward' and args[9] > 1:
         # torch's formula counts the weights of groups as dense ones.
