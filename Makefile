@@ -57,8 +57,7 @@ test-slow: $(ENV_READY)  ## run the slow tests: 25 minutes
 	$(PYTEST) -m slow
 
 test-gpu: $(ENV_READY)  ## run the acceptance suite of a GPU, 15 minutes
-	MMVHEAT_TEST_DEVICE=$${MMVHEAT_TEST_DEVICE:-cuda} $(PYTHON_IN_ENV) \
-	  -m pytest -v --tb=short -m gpu tests/test_gpu
+	@PYTHON='$(PYTHON_IN_ENV)' bash tests/test_gpu/run.sh
 
 lint: $(ENV_READY)  ## check style and format
 	$(PYTHON_IN_ENV) -m ruff check .

@@ -1,13 +1,16 @@
-"""The speed of vHeat-T beside Swin-T and ConvNeXt-T, eager and compiled."""
+"""The speed of vHeat-T beside Swin-T and ConvNeXt-T, eager and compiled.
+
+Alone on the GPU, behind all other tests.
+"""
 
 import pytest
 
 # Each run ends when the time of the whole suite is over.
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
-PEERS = ('swin-t', 'timm-convnext-t')
-COMPILED = ('vheat-t', *PEERS)
-WAYS = ('vheat-t+plain', *(f'{name}+graph' for name in COMPILED))
-SIZES = ('64x224x224', '16x512x512', '4x800x1344')
+NAMES = ('vheat-t', 'swin-t', 'timm-convnext-t')
+WAYS = ('vheat-t+plain', *(f'{name}+graph' for name in NAMES))
+SIZES = ('4x800x1344', '16x512x512', '64x224x224')
+OPTIONS = '--channels-last', '--repeats', 3, '--dtypes'
 
 
 def test_eager(benchmark, device):
@@ -17,18 +20,32 @@ def test_eager(benchmark, device):
         benchmark('eager', *options, '--repeats', 2, '--threads', 1)
         return
     benchmark(
-        'eager',
-        *('--models', *COMPILED, *WAYS, '--sizes', *SIZES, '--repeats', 3),
-        *('--dtypes', 'bf16', 'tf32', '--modes', 'eval', 'train'),
-        '--channels-last',
+        *('eager', '--models', *NAMES, *WAYS, '--sizes', *SIZES),
+        *(*OPTIONS, 'bf16'),
     )
 
 
-@pytest.mark.parametrize('size', SIZES)
-def test_compiled(benchmark, cuda, size):
+def test_whole_models(benchmark, cuda):
+    """Mask R-CNN and UperNet."""
+    sizes = '2x800x1344', '4x512x512'
+    benchmark('whole', '--models', '--configs', '--sizes', *sizes,
+              *OPTIONS, 'bf16')  # fmt: skip
+
+
+def test_compiled(benchmark, cuda):
+    benchmark('compiled', '--models', *(f'{name}+compile' for name in NAMES),
+              '--sizes', SIZES[0], *OPTIONS, 'bf16')  # fmt: skip
+
+
+def test_single_precision(benchmark, cuda):
     benchmark(
-        f'compiled-{size}',
-        *('--compile', '--models', *COMPILED, '--sizes', size),
-        *('--dtypes', 'bf16', '--modes', 'eval', '--repeats', 3),
-        '--channels-last',
+        *('tf32', '--models', *NAMES, *WAYS, '--sizes', *SIZES),
+        *(*OPTIONS, 'tf32'),
     )
+
+
+@pytest.mark.parametrize('size', SIZES[1:])
+def test_compiled_at_other_sizes(benchmark, cuda, size):
+    benchmark(f'compiled-{size}', '--models',
+              *(f'{name}+compile' for name in NAMES), '--sizes', size,
+              *OPTIONS, 'bf16')  # fmt: skip

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(900),
+    # They share trainings.
+    pytest.mark.xdist_group('distributed'),
+]
 ROOT = Path(__file__).parents[2]
 CLASSIFIER = 'vheat-n_12e_digit-crops-64x64.py'
 OPTIONS = (

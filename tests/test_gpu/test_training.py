@@ -109,6 +109,15 @@ def test_compiled_equals_eager(
         check(got, expected, bound)
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize('name', ['vheat-t', 'swin-t', 'timm-convnext-t'])
+def test_steps_of_the_benchmark_compile(benchmark, cuda, name):
+    """The benchmark, which runs alone, finds the programs in a cache."""
+    options = '--sizes', '4x800x1344', '--dtypes', 'bf16', '--repeats', 1
+    benchmark(f'compile-{name}', '--models', f'{name}+compile',
+              '--channels-last', *options, tables=False)  # fmt: skip
+
+
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
 def test_detector_learns_in_mixed_precision(train, read_scalars, device, amp):
     """RoIAlign and NMS of mmcv, masks, evaluation."""

@@ -10,7 +10,7 @@ from .functions import denormalize, load_row, normalize, store_part
 from .gate import load_gate
 from .launch import cut, launch, like, make_parts, operator
 
-TILE = dict(elements=512, warp=512, tiles=8)
+TILE = dict(elements=512, warp=256, tiles=16)
 
 
 @triton.jit

@@ -52,7 +52,7 @@ def _propagate(
         mask = (part < parts)[:, None] & (column < channels)[None]
         total += tl.load(part_ptr + at, mask, 0.0)
     weight = tl.zeros((1, C), tl.float32)
-    for i in range(9):
+    for i in tl.static_range(9):
         at = conv_ptr + (column * 9 + i)[None]
         weight += tl.load(at, (column < channels)[None], 0.0).to(tl.float32)
     mean = weight * (tl.sum(total, 0) / cells)[None]
@@ -105,10 +105,10 @@ def propagate_means(
     )
     images, count, channels = parts.shape
     columns = 1 << max(channels - 1, 0).bit_length()
-    tile = max(1, 4096 // columns)
+    rows = max(1, 4096 // columns)
     launch(
-        _propagate, (divide(len(weight), tile), images), parts, conv,
+        _propagate, (divide(len(weight), rows), images), parts, conv,
         conv_bias, weight, bias, means, out, count, cells, channels,
-        len(weight), P=tile, R=tile, C=columns, num_warps=4,
+        len(weight), P=4 * rows, R=rows, C=columns, num_warps=8,
     )  # fmt: skip
     return outputs

@@ -11,7 +11,7 @@ from .functions import load_row, locate, normal_cdf, store_part
 from .launch import cut, divide, launch, like, make_parts, operator
 
 PRODUCT = dict(M=64, N=128, K=32, num_warps=8, num_stages=3)
-TILE = dict(elements=1024, warp=1024, tiles=8)
+TILE = dict(elements=1024, warp=512, tiles=8)
 
 
 @triton.jit

@@ -15,7 +15,7 @@ from .functions import (
 )
 from .launch import cut, launch, like, make_parts, operator
 
-TILE = dict(elements=1024, warp=1024, tiles=8)
+TILE = dict(elements=1024, warp=512, tiles=8)
 
 
 @triton.jit
