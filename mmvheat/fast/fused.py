@@ -501,15 +501,26 @@ def _outer(grad: Tensor, x: Tensor) -> Tensor:
 def _cast_like(
     grads: Sequence[Tensor], params: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Give gradients the dtypes and shapes of parameters, in one kernel."""
+    """Give gradients the dtypes, shapes and strides of parameters."""
     others = [i for i, g in enumerate(grads) if g.dtype != params[i].dtype]
     copies = [
         torch.empty_like(grads[i], dtype=params[i].dtype) for i in others
     ]
-    if others:
+    if others:  # in one kernel
         torch._foreach_copy_(copies, [grads[i] for i in others])
     found = {**dict(enumerate(grads)), **dict(zip(others, copies))}
-    return [found[i].view_as(p) for i, p in enumerate(params)]
+    return [_lay_out(found[i], p) for i, p in enumerate(params)]
+
+
+def _lay_out(grad: Tensor, parameter: Tensor) -> Tensor:
+    """Lay a gradient out as its parameter, as DDP's buckets want it."""
+    grad, strides = grad.view_as(parameter), parameter.stride()
+    if grad.stride() == strides:
+        return grad
+    sizes = zip(parameter.shape, grad.stride(), strides)
+    if all(size == 1 or own == other for size, own, other in sizes):
+        return grad.as_strided(parameter.shape, strides)
+    return torch.empty_like(parameter).copy_(grad)
 
 
 def _has_kernels(

@@ -182,6 +182,19 @@ def test_second_derivatives(make_block, fused_blocks, kind):
         assert (got - truth).norm() <= 1e-5 * truth.norm() + 1e-6
 
 
+@pytest.mark.parametrize('post_norm', [False, True])
+def test_gradients_lie_in_memory_as_parameters(make_block, post_norm):
+    """Else DDP copies each into its bucket."""
+    block, inputs = make_block(post_norm=post_norm), make_inputs(1, 3, 4)
+    with fast.on_trial(), torch.autocast('cpu', torch.bfloat16):
+        grads = torch.autograd.grad(
+            block(*inputs).square().sum(), list(block.parameters())
+        )
+    for grad, parameter in zip(grads, block.parameters()):
+        assert grad.stride() == parameter.stride()
+        assert grad.dtype == parameter.dtype
+
+
 class Recomputed(torch.nn.Module):
     """Does what ``with_cp`` does for a block."""
 

@@ -247,7 +247,7 @@ def read_scalars() -> Callable[[Path, str], list[float]]:
 
 
 @pytest.fixture
-def benchmark(device: str, record_property: Callable) -> Callable[..., None]:
+def measure(device: str, record_property: Callable) -> Callable[..., None]:
     """Runs the benchmark; its tables go to the report, if they shall."""
 
     def run(name: str, *options: object, tables: bool = True) -> None:

@@ -64,7 +64,9 @@ def compare(device: torch.device, norm: nn.Module, **kwargs) -> dict:
         if name != 'conv.bias' or not list(norm.parameters())
     }
     for (name, buffer), same in zip(network.named_buffers(), alone.buffers()):
-        errors[name] = float((buffer - same).float().norm() / same.norm())
+        errors[name] = float(
+            (buffer - same).float().norm() / same.float().norm()
+        )
     return errors
 
 

@@ -13,39 +13,39 @@ SIZES = ('4x800x1344', '16x512x512', '64x224x224')
 OPTIONS = '--channels-last', '--repeats', 3, '--dtypes'
 
 
-def test_eager(benchmark, device):
+def test_eager(measure, device):
     """And replayed as CUDA graphs, where the host has nothing to do."""
     if device == 'cpu':
         options = ['--models', 'vheat-n', '--sizes', '1x64x64']
-        benchmark('eager', *options, '--repeats', 2, '--threads', 1)
+        measure('eager', *options, '--repeats', 2, '--threads', 1)
         return
-    benchmark(
+    measure(
         *('eager', '--models', *NAMES, *WAYS, '--sizes', *SIZES),
         *(*OPTIONS, 'bf16'),
     )
 
 
-def test_whole_models(benchmark, cuda):
+def test_whole_models(measure, cuda):
     """Mask R-CNN and UperNet."""
     sizes = '2x800x1344', '4x512x512'
-    benchmark('whole', '--models', '--configs', '--sizes', *sizes,
+    measure('whole', '--models', '--configs', '--sizes', *sizes,
               *OPTIONS, 'bf16')  # fmt: skip
 
 
-def test_compiled(benchmark, cuda):
-    benchmark('compiled', '--models', *(f'{name}+compile' for name in NAMES),
+def test_compiled(measure, cuda):
+    measure('compiled', '--models', *(f'{name}+compile' for name in NAMES),
               '--sizes', SIZES[0], *OPTIONS, 'bf16')  # fmt: skip
 
 
-def test_single_precision(benchmark, cuda):
-    benchmark(
+def test_single_precision(measure, cuda):
+    measure(
         *('tf32', '--models', *NAMES, *WAYS, '--sizes', *SIZES),
         *(*OPTIONS, 'tf32'),
     )
 
 
 @pytest.mark.parametrize('size', SIZES[1:])
-def test_compiled_at_other_sizes(benchmark, cuda, size):
-    benchmark(f'compiled-{size}', '--models',
+def test_compiled_at_other_sizes(measure, cuda, size):
+    measure(f'compiled-{size}', '--models',
               *(f'{name}+compile' for name in NAMES), '--sizes', size,
               *OPTIONS, 'bf16')  # fmt: skip

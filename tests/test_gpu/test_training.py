@@ -111,10 +111,10 @@ def test_compiled_equals_eager(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize('name', ['vheat-t', 'swin-t', 'timm-convnext-t'])
-def test_steps_of_the_benchmark_compile(benchmark, cuda, name):
+def test_steps_of_the_benchmark_compile(measure, cuda, name):
     """The benchmark, which runs alone, finds the programs in a cache."""
     options = '--sizes', '4x800x1344', '--dtypes', 'bf16', '--repeats', 1
-    benchmark(f'compile-{name}', '--models', f'{name}+compile',
+    measure(f'compile-{name}', '--models', f'{name}+compile',
               '--channels-last', *options, tables=False)  # fmt: skip
 
 
