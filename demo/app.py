@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'demo'), str(PACKAGES)]
 
 from mmengine.device import get_device  # noqa: E402
 
-from mmvheat.engine.errors import UserError, run_main  # noqa: E402
+from mmvheat.errors import UserError, run_main  # noqa: E402
 from mmvheat.visualization.layers import (  # noqa: E402
     PictureError,
 )

@@ -192,7 +192,7 @@ def _function_of(command: Command) -> Callable[[], None]:
         module = '.'.join(['mmvheat', *source.with_suffix('').parts])
 
         def call() -> None:
-            from mmvheat.engine.errors import run_main
+            from mmvheat.errors import run_main
 
             main = importlib.import_module(module).main
             run_main(lambda: sys.exit(main()))

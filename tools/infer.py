@@ -31,8 +31,12 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS, init_default_scope
 from tqdm import tqdm
 
-from mmvheat.engine.config import ConfigOptions, innermost_dataset, load_config
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.commands.config import (
+    ConfigOptions,
+    innermost_dataset,
+    load_config,
+)
+from mmvheat.errors import UserError, run_main
 
 Predict = Callable[[str], tuple[np.ndarray, Any]]
 """From an image file to its picture, RGB, and what is predicted."""

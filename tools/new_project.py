@@ -12,7 +12,7 @@ import warnings
 warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
 
-from mmvheat.engine.errors import run_main  # noqa: E402
+from mmvheat.errors import run_main  # noqa: E402
 from mmvheat.projects.command import main  # noqa: E402
 
 if __name__ == '__main__':

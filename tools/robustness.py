@@ -33,16 +33,16 @@ from mmengine.runner import Runner
 import mmvheat.robustness  # noqa: F401
 from mmvheat.checkpoint import hash_file
 from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.checks import check_paths
-from mmvheat.engine.config import (
+from mmvheat.commands.config import (
     ConfigOptions,
     enable_test_amp,
     load_config,
     set_work_dir,
 )
-from mmvheat.engine.environment import prepare_environment
-from mmvheat.engine.errors import UserError, is_local_main, run_main
+from mmvheat.commands.environment import prepare_environment
+from mmvheat.datasets.checks import check_paths
 from mmvheat.engine.hooks import CheckDataHook, GatherResultsHook
+from mmvheat.errors import UserError, is_local_main, run_main
 from mmvheat.robustness.conditions import (
     Condition,
     fingerprint,

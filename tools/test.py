@@ -26,8 +26,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from prettytable import PrettyTable, TableStyle
 
-from mmvheat.engine.checks import check_paths
-from mmvheat.engine.config import (
+from mmvheat.commands.config import (
     ConfigOptions,
     enable_painting,
     enable_test_amp,
@@ -35,8 +34,9 @@ from mmvheat.engine.config import (
     load_config,
     set_work_dir,
 )
-from mmvheat.engine.environment import prepare_environment
-from mmvheat.engine.errors import UserError, is_local_main, run_main
+from mmvheat.commands.environment import prepare_environment
+from mmvheat.datasets.checks import check_paths
+from mmvheat.errors import UserError, is_local_main, run_main
 
 
 def parse_args() -> argparse.Namespace:

@@ -20,8 +20,7 @@ warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
 
 from mmengine.registry import RUNNERS
 
-from mmvheat.engine.checks import check_paths
-from mmvheat.engine.config import (
+from mmvheat.commands.config import (
     ConfigOptions,
     add_trackers,
     enable_amp,
@@ -29,8 +28,9 @@ from mmvheat.engine.config import (
     load_config,
     set_work_dir,
 )
-from mmvheat.engine.environment import choose_start, prepare_environment
-from mmvheat.engine.errors import UserError, is_local_main, run_main
+from mmvheat.commands.environment import choose_start, prepare_environment
+from mmvheat.datasets.checks import check_paths
+from mmvheat.errors import UserError, is_local_main, run_main
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,8 +9,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from mmvheat.checkpoint import load_pretrained, read_file
-from mmvheat.engine.config import innermost_dataset, load_config
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import innermost_dataset, load_config
+from mmvheat.errors import UserError
 from mmvheat.models import vHeat
 from mmvheat.version import __version__
 

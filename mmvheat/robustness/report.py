@@ -11,7 +11,7 @@ from statistics import fmean
 from prettytable import PrettyTable, TableStyle
 
 from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.visualization.curves import HEADLINES
 
 from . import summary

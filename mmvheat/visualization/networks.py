@@ -88,7 +88,7 @@ class Network:
         """
         import mmcv
 
-        from mmvheat.engine.config import innermost_dataset
+        from mmvheat.commands.config import innermost_dataset
 
         settings = innermost_dataset(self.cfg.test_dataloader.dataset)
         steps, flag = [], 'color'
@@ -244,7 +244,7 @@ def read_image(path: str) -> np.ndarray:
 
 
 def _read_config(path: str, options: Mapping | None) -> Config:
-    from mmvheat.engine.config import load_config
+    from mmvheat.commands.config import load_config
 
     if '::' in path:
         import mmengine.hub
@@ -315,7 +315,7 @@ def _load_weights(
 
 
 def _read_classes(cfg: Config) -> tuple[str, ...]:
-    from mmvheat.engine.config import innermost_dataset
+    from mmvheat.commands.config import innermost_dataset
 
     loader = cfg.get('test_dataloader')
     if not loader:

@@ -226,7 +226,7 @@ def run_get_flops(monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Run the command in this process and return its exit code."""
     import get_flops
 
-    from mmvheat.engine.errors import run_main
+    from mmvheat.errors import run_main
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr('sys.argv', ['get_flops.py', *arguments])

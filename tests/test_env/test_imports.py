@@ -12,20 +12,22 @@ MAY_IMPORT = {
     'nn': {'ops', 'fast'},
     'models': {'ops', 'fast', 'nn', 'version'},
     'checkpoint': {'ops', 'models'},
-    'engine': {'ops', 'models', 'checkpoint', 'compat'},
-    'export': {
-        'ops',
-        'fast',
-        'nn',
-        'models',
-        'checkpoint',
-        'engine',
-        'version',
+    'datasets': {'errors'},
+    'evaluation': set(),
+    'visualization': {'ops', 'models', 'checkpoint', 'errors'},
+    'engine': {
+        *('models', 'checkpoint', 'errors', 'compat'),
+        *('datasets', 'evaluation', 'visualization'),
     },
-    'datasets': set(),
-    'visualization': {'ops', 'models', 'checkpoint'},
-    'robustness': {'datasets', 'checkpoint', 'engine', 'visualization'},
-    'projects': {'engine', 'checkpoint', 'version', 'zoo'},
+    'commands': {'checkpoint', 'errors', 'engine'},
+    'export': {
+        *('ops', 'fast', 'nn', 'models', 'checkpoint', 'errors', 'version'),
+        'commands',
+    },
+    'robustness': {
+        *('datasets', 'checkpoint', 'errors', 'visualization', 'commands'),
+    },
+    'projects': {'checkpoint', 'errors', 'version', 'zoo', 'commands'},
 }
 LIBRARIES = {'ops': {'torch'}, 'fast': {'torch', 'triton'}, 'nn': {'torch'}}
 DOWNSTREAM = {'mmdet', 'mmseg', 'mmpretrain'}

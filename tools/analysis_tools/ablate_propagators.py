@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from prettytable import PrettyTable, TableStyle
 
 from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.errors import UserError, run_main
 from mmvheat.visualization import read_training_log
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -32,10 +32,10 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS, RUNNERS
 
 from mmvheat.checkpoint.writer import replace_file
+from mmvheat.commands.config import load_config
 from mmvheat.datasets.restoration_photographs import make_photographs
-from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import UserError, run_main
-from mmvheat.engine.image_quality import (
+from mmvheat.errors import UserError, run_main
+from mmvheat.evaluation.image_quality import (
     compute_psnr,
     compute_ssim,
     prepare_image,

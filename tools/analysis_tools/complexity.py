@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.models import HeatBlock
 
 aten = torch.ops.aten

@@ -16,8 +16,8 @@ import yaml
 from complexity import Complexity, measure
 from mmengine.config import DictAction
 
-from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import run_main
+from mmvheat.commands.config import load_config
+from mmvheat.errors import run_main
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = '<!-- written by tools/analysis_tools/get_flops.py --write-tables -->'

@@ -23,7 +23,7 @@ import numpy as np
 from mmengine.config import Config
 
 from mmvheat.checkpoint import check_target
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.errors import UserError, run_main
 
 _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 _CALIBRATION_IMAGES = 100

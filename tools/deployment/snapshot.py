@@ -14,7 +14,7 @@ import argparse
 import os
 import warnings
 
-from mmvheat.engine.errors import run_main
+from mmvheat.errors import run_main
 
 
 def parse_args() -> argparse.Namespace:

@@ -42,9 +42,9 @@ from prettytable import PrettyTable
 from tqdm import tqdm
 
 from mmvheat import deploy
+from mmvheat.commands.config import load_config
 from mmvheat.deploy import DeployError, Session, read_image
-from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.errors import UserError, run_main
 from mmvheat.export import build_model
 
 PYTORCH = 'PyTorch'

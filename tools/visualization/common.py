@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from mmengine.device import get_device
 from tqdm import tqdm
 
-from mmvheat.engine.config import ConfigOptions
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.commands.config import ConfigOptions
+from mmvheat.errors import UserError, run_main
 from mmvheat.visualization.layers import (
     PictureError,
 )

@@ -18,7 +18,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent))
 import common  # noqa: E402
 
-from mmvheat.engine.errors import UserError  # noqa: E402
+from mmvheat.errors import UserError  # noqa: E402
 from mmvheat.visualization import cam  # noqa: E402
 from mmvheat.visualization.layers import (  # noqa: E402
     find_layer,

@@ -22,7 +22,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent))
 import common  # noqa: E402
 
-from mmvheat.engine.errors import UserError  # noqa: E402
+from mmvheat.errors import UserError  # noqa: E402
 from mmvheat.visualization import films, heat, heat_pictures  # noqa: E402
 from mmvheat.visualization.networks import (  # noqa: E402
     find_vheat,

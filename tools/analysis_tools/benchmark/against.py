@@ -15,7 +15,7 @@ import torch
 
 from benchmark.report import make_table
 from benchmark.timing import compare_speed, quartiles, time_interleaved
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[3]

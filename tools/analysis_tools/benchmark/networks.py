@@ -12,9 +12,9 @@ from torch import nn
 
 from benchmark.step import is_whole
 from mmvheat import fast
-from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import load_config
 from mmvheat.engine.hooks.float32_ops_hook import keep_ops_in_float32
+from mmvheat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_CONFIGS = {

@@ -15,7 +15,7 @@ from benchmark import networks, timing
 from benchmark.plots import draw_speed
 from benchmark.report import describe_machine, describe_row, make_markdown
 from benchmark.step import Size, Step, record
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 COMPILED, REPLAYED = '+compile', '+graph'
 

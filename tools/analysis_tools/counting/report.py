@@ -17,7 +17,7 @@ import counting
 from counting import CARDS, count_step
 from counting.accountant import Count
 from counting.step import Step
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 GIB = 2**30
 

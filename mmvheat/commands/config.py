@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.config.utils import ConfigParsingError
 
-from .errors import UserError
+from mmvheat.errors import UserError
 
 _LIBRARIES = dict(
     mmdet=('mmdet.utils', 'det'),
