@@ -7,11 +7,10 @@ import importlib
 import importlib.util
 import os
 import os.path as osp
-from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
 
 from mmvheat.errors import UserError
@@ -40,35 +39,6 @@ _TRACKERS = dict(
     wandb='WandbVisBackend',
     mlflow='MLflowVisBackend',
 )
-
-
-class ConfigOptions(DictAction):
-    """``--cfg-options``: KEY=VALUE, where a path may hold spaces.
-
-    mmengine's ``DictAction`` takes all spaces out of a value.
-    """
-
-    def __call__(
-        self,
-        parser: ArgumentParser,
-        namespace: Namespace,
-        values: Sequence[str],
-        option_string: str | None = None,
-    ) -> None:
-        """Add the options to those before."""
-        super().__call__(parser, namespace, [], option_string)
-        options = getattr(namespace, self.dest)
-        for text in values:
-            key, is_option, value = text.partition('=')
-            if not is_option:
-                parser.error(
-                    f'{option_string} expects KEY=VALUE, but came {text!r}'
-                )
-            is_list = any(char in value for char in ',([')
-            parse = (
-                self._parse_iterable if is_list else self._parse_int_float_bool
-            )
-            options[key] = parse(value.strip('\'"'))
 
 
 def load_config(path: str, options: dict | None = None) -> Config:

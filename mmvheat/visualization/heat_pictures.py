@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
+from prettytable import PrettyTable
 
-from .heat import Spectrum
+from .heat import Spectrum, conduct
 from .style import (
     COLOR_MAP,
     LINE_COLORS,
@@ -62,6 +63,26 @@ class Conduction:
     constant: np.ndarray
     predicted: np.ndarray
     k: float
+
+    @classmethod
+    def compare(
+        cls,
+        title: str,
+        source: np.ndarray,
+        k: np.ndarray,
+        constant: float | None = None,
+    ) -> Conduction:
+        """Conduct a source by a block's k, and by a constant.
+
+        Args:
+            title (str): Which block.
+            source (np.ndarray): Heat before, (H, W).
+            k (np.ndarray): Of the block, (H, W, C).
+            constant (float, optional): Defaults to None, the mean of k.
+        """
+        constant = float(k.mean()) if constant is None else constant
+        after = (conduct(source, value)[0] for value in (constant, k))
+        return cls(title, source, *after, constant)
 
 
 def draw_conductions(
@@ -165,6 +186,30 @@ def draw_sizes(
             )
     columns[0][0].legend(frameon=False, fontsize=8, title='image')
     return figure
+
+
+def tabulate_spectra(
+    spectra: Mapping[str, Sequence[Sequence[Spectrum]]],
+) -> PrettyTable:
+    """Tabulate the spectra that :func:`draw_sizes` draws, of every block."""
+    table = PrettyTable(
+        ['image', 'stage', 'block', 'mean k (cells^2)']
+        + ['half-decay w (rad/cell)', 'half-decay radius (cells)']
+        + ['energy that survives (%)'],
+        align='r',
+    )
+    for size, stages in spectra.items():
+        for stage, blocks in enumerate(stages, 1):
+            for block, found in enumerate(blocks, 1):
+                half = ['never', 'none']
+                if np.isfinite(found.half_decay):
+                    half = [found.half_decay, found.half_decay_cells]
+                    half = [f'{value:.2f}' for value in half]
+                table.add_row(
+                    [size, stage, block, f'{found.k.mean():.3f}', *half]
+                    + [f'{100 * found.energy:.1f}']
+                )
+    return table
 
 
 def draw_heat_frame(

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmvheat.models import vHeat
 
 from .curves import plot_learning_curves
-from .heat import collect_k, compute_spectrum
+from .heat import collect_k, compute_spectra
 from .heat_pictures import draw_spectra
 from .layers import PictureError
 from .style import render
@@ -128,10 +128,9 @@ class KSpectrumHook(Hook):
         size = self.backbone.img_size
         if self.img_size:
             size = (self.img_size, self.img_size)
-        spectra, scalars = [], {}
-        for i, blocks in enumerate(collect_k(self.backbone, size), 1):
-            spectra.append([compute_spectrum(k) for k in blocks])
-            for j, spectrum in enumerate(spectra[-1], 1):
+        spectra, scalars = compute_spectra(self.backbone, size), {}
+        for i, blocks in enumerate(spectra, 1):
+            for j, spectrum in enumerate(blocks, 1):
                 values = dict(
                     mean_k=spectrum.k.mean(),
                     half_decay_cells=spectrum.half_decay_cells,

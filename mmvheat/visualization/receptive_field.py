@@ -8,7 +8,7 @@ norm's own channels would not depend on the image at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +16,11 @@ import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from prettytable import PrettyTable
 from torch import Tensor
 
-from .layers import (
-    Layer,
-    record,
-)
-from .networks import (
-    Network,
-)
+from .layers import Layer, record
+from .networks import Network
 from .style import new_figure, show_map
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
@@ -121,6 +117,27 @@ def make_forward(network: Network, layer: Layer) -> Callable[[Tensor], Tensor]:
     return forward
 
 
+def measure_field(
+    network: Network, layer: Layer, images: Iterable[np.ndarray]
+) -> Field:
+    """Compute the receptive field of a layer of a network.
+
+    Args:
+        network (Network): The network.
+        layer (Layer): As of :func:`make_forward`.
+        images (Iterable[np.ndarray]): RGB uint8 of one shape (H, W, 3).
+    """
+    inputs = (network.normalize(i).to(network.device) for i in images)
+    return compute_field(make_forward(network, layer), inputs)
+
+
+def make_noise(count: int, side: int) -> Iterator[np.ndarray]:
+    """Make random images, the same every time, uint8 (side, side, 3)."""
+    noise = np.random.default_rng(0)
+    for _ in range(count):
+        yield noise.integers(0, 256, (side, side, 3), np.uint8)
+
+
 def draw_fields(fields: Mapping[str, Field], columns: int = 4) -> Figure:
     """Draw fields side by side.
 
@@ -164,9 +181,15 @@ def draw_field(axes, field: Field, title: str, norm: LogNorm) -> None:
             )
 
 
-def list_radii(field: Field, shares: Sequence[float] = SHARES) -> list[float]:
-    """Find the radii in pixels that hold each of several shares."""
-    return [field.find_radius(share) for share in shares]
+def tabulate_radii(fields: Mapping[str, Field]) -> PrettyTable:
+    """Tabulate the radii of fields by their titles."""
+    header = [f'radius of {100 * share:.0f} % (px)' for share in SHARES]
+    table = PrettyTable(['model', *header], align='r')
+    table.align['model'] = 'l'
+    for title, field in fields.items():
+        radii = [f'{field.find_radius(share):.1f}' for share in SHARES]
+        table.add_row([title.replace('\n', ', '), *radii])
+    return table
 
 
 def _find_median(weights: np.ndarray) -> float:
