@@ -20,8 +20,8 @@ warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
 
 from mmengine.registry import RUNNERS
 
+from mmvheat.commands.arguments import add_options
 from mmvheat.commands.config import (
-    ConfigOptions,
     add_trackers,
     enable_amp,
     enable_auto_scale_lr,
@@ -40,13 +40,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bf16',
-        choices=['bf16', 'fp16'],
-        help='mixed precision; bf16 unless fp16 is named',
-    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -68,20 +61,7 @@ def parse_args() -> argparse.Namespace:
         choices=['tensorboard', 'wandb', 'mlflow'],
         help='log to these as well',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='change settings of the config, e.g. '
-        'optim_wrapper.optimizer.lr=1e-4',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='set by dist_train.sh and slurm_train.sh',
-    )
+    add_options(parser, '--amp', '--cfg-options', '--launcher')
     return parser.parse_args()
 
 

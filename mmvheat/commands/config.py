@@ -8,10 +8,12 @@ import importlib.util
 import os
 import os.path as osp
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
+from mmengine.registry import DATASETS, DefaultScope
 
 from mmvheat.errors import UserError
 
@@ -187,6 +189,14 @@ def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     return dataset
+
+
+def read_metainfo(cfg: Config) -> dict[str, Any]:
+    """Read classes and palette of the test data, without its files."""
+    settings = ConfigDict(innermost_dataset(cfg.test_dataloader.dataset))
+    settings.update(lazy_init=True, pipeline=[])
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return dict(DATASETS.build(settings).metainfo)
 
 
 def enable_tta(cfg: Config) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from mmengine.config import Config
 from prettytable import PrettyTable, TableStyle
 
-from mmvheat.checkpoint.writer import replace_file
+from mmvheat.checkpoint.writer import hash_file, replace_file
 from mmvheat.errors import UserError
 from mmvheat.visualization.curves import HEADLINES
 
@@ -18,6 +19,34 @@ from . import summary
 from .transforms import BENCHMARK, FILTERS, SEVERITIES
 
 METRICS = {**HEADLINES, 'shape_bias': 'shape bias (%)'}
+
+
+def make_result(cfg: Config, tests: list[dict], **facts) -> dict:
+    """Put together what ``robustness.json`` holds.
+
+    Args:
+        cfg (Config): The config that was tested.
+        tests (list[dict]): Of :func:`run_tests`.
+        **facts: ``title`` of the model and name of the ``data``.
+
+    Raises:
+        UserError: The tests have no metric that can stand in a table.
+    """
+    result = dict(
+        **facts,
+        config=cfg.filename,
+        checkpoint=cfg.load_from,
+        checkpoint_sha256=hash_file(cfg.load_from),
+        classes=cfg.model.get('head', {}).get('num_classes'),
+        tests=tests,
+    )
+    if not list_metrics(result):
+        raise UserError(
+            f'The test of {cfg.filename} gives '
+            f'{", ".join(tests[0]["metrics"])}, but none of '
+            f'{", ".join(METRICS)}; add a metric that does.'
+        )
+    return result
 
 
 def read_result(path: str | Path) -> dict:

@@ -217,6 +217,28 @@ def place_object(mask: np.ndarray, plate: Size) -> np.ndarray:
     return source / source.sum()
 
 
+def place_heat(
+    picture: np.ndarray, plate: Size, pixel: Size | None = None
+) -> np.ndarray:
+    """Put the heat into a pixel, or the brightest object of a picture.
+
+    Args:
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3). Of an empty one
+            the middle gets the heat.
+        plate (tuple[int, int]): Height and width of the plate.
+        pixel (tuple[int, int], optional): Column x and row y.
+
+    Returns:
+        np.ndarray: The source, float64 of shape ``plate``, sum 1.
+    """
+    height, width = picture.shape[:2]
+    if pixel is None and np.ptp(picture):
+        return place_object(find_brightest_object(picture), plate)
+    return place_point(
+        pixel or (width // 2, height // 2), (height, width), plate
+    )
+
+
 def find_brightest_object(picture: np.ndarray) -> np.ndarray:
     """Find the brightest connected part of a picture.
 

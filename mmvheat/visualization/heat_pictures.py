@@ -13,7 +13,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from prettytable import PrettyTable
 
-from .heat import Spectrum, conduct
+from mmvheat.models import vHeat, vHeatIR
+
+from .heat import Spectrum, conduct, place_heat, predict_k
 from .style import (
     COLOR_MAP,
     LINE_COLORS,
@@ -56,6 +58,7 @@ class Conduction:
         constant (np.ndarray): After conduction by the constant, (H, W).
         predicted (np.ndarray): After that by the predicted k, (H, W).
         k (float): The constant.
+        predicted_k (np.ndarray, optional): The predicted k, (H, W, C).
     """
 
     title: str
@@ -63,26 +66,40 @@ class Conduction:
     constant: np.ndarray
     predicted: np.ndarray
     k: float
+    predicted_k: np.ndarray | None = None
 
-    @classmethod
-    def compare(
-        cls,
-        title: str,
-        source: np.ndarray,
-        k: np.ndarray,
-        constant: float | None = None,
-    ) -> Conduction:
-        """Conduct a source by a block's k, and by a constant.
 
-        Args:
-            title (str): Which block.
-            source (np.ndarray): Heat before, (H, W).
-            k (np.ndarray): Of the block, (H, W, C).
-            constant (float, optional): Defaults to None, the mean of k.
-        """
-        constant = float(k.mean()) if constant is None else constant
-        after = (conduct(source, value)[0] for value in (constant, k))
-        return cls(title, source, *after, constant)
+def conduct_heat_of(
+    picture: np.ndarray,
+    backbone: vHeat | vHeatIR,
+    blocks: Sequence[tuple[int, int]],
+    *,
+    pixel: tuple[int, int] | None = None,
+    channels: Sequence[int] = (),
+    k: float | None = None,
+) -> list[Conduction]:
+    """Let heat spread from a picture's brightest object, or from a pixel.
+
+    Args:
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3).
+        backbone (vHeat | vHeatIR): What conducts.
+        blocks (Sequence[tuple[int, int]]): Of :func:`.heat.choose_blocks`.
+        pixel (tuple[int, int], optional): Column x and row y.
+        channels (Sequence[int]): Channels from 0. Defaults to all.
+        k (float, optional): The constant to compare with. Defaults to None,
+            the mean of the predicted k.
+    """
+    size, found = picture.shape[:2], []
+    for stage, block in blocks:
+        own = predict_k(backbone, size, stage - 1, block - 1, channels)
+        title = f'stage {stage}, block {block}'
+        if channels:
+            title += f', channels {" ".join(map(str, channels))}'
+        source = place_heat(picture, own.shape[:2], pixel)
+        constant = float(own.mean()) if k is None else k
+        after = (conduct(source, value)[0] for value in (constant, own))
+        found.append(Conduction(title, source, *after, constant, own))
+    return found
 
 
 def draw_conductions(

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
+from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from torch import Tensor, nn
 
 from mmvheat.models import ImageRestorer, vHeat, vHeatIR
 
-from .layers import Layer, PictureError, list_stages
+from .layers import PictureError
 
 NONE = 'none'
 """Given for a checkpoint: random weights, as before a training."""
@@ -204,53 +204,6 @@ def load_network(
     return network
 
 
-def load_stages(
-    config: str,
-    checkpoint: str = NONE,
-    stages: Sequence[int] = (4,),
-    *,
-    device: str = 'cpu',
-    options: Mapping | None = None,
-) -> tuple[Network, dict[str, Layer]]:
-    """Load a network, and find stages whether it returns them or not.
-
-    Args:
-        config (str): As of :func:`load_network`.
-        checkpoint (str): As of :func:`load_network`.
-        stages (Sequence[int]): The stages from 1. Defaults to (4,).
-        device (str): As of :func:`load_network`.
-        options (Mapping, optional): As of :func:`load_network`.
-
-    Returns:
-        tuple[Network, dict[str, Layer]]: The network and its layers.
-
-    Raises:
-        PictureError: If the backbone has no such stage, or as of
-            :func:`load_network`.
-    """
-    network = load_network(config, checkpoint, device=device, options=options)
-    names, found = [f'stage {stage}' for stage in stages], list_stages(network)
-    if not set(names) <= set(found):
-        more = {**(options or {}), 'model.backbone.out_indices': (0, 1, 2, 3)}
-        if type(network.backbone).__name__ == 'ConvNeXt':
-            more['model.backbone.gap_before_final_norm'] = False
-        try:
-            network = load_network(
-                config, checkpoint, device=device, options=more
-            )
-            found = list_stages(network)
-        except (TypeError, AssertionError, KeyError, ValueError):
-            pass  # a backbone without such an option: said below
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise PictureError(
-            f'The {type(network.backbone).__name__} of {config} has no '
-            f'{missing[0]}, but {", ".join(found)}; choose of these with '
-            '--stage, or name a layer with --layer.'
-        )
-    return network, {name: found[name] for name in names}
-
-
 def find_vheat(network: Network, config: str) -> vHeat | vHeatIR:
     """Get what conducts heat in a network.
 
@@ -266,16 +219,6 @@ def find_vheat(network: Network, config: str) -> vHeat | vHeatIR:
         'which conducts no heat; vis_erf.py, vis_features.py and, where '
         'classes are predicted, vis_cam.py work with it.'
     )
-
-
-def cut_square(image: np.ndarray, side: int) -> np.ndarray:
-    """Cut the middle out of an image (H, W, 3) and resize it to a square."""
-    import cv2
-
-    short = min(image.shape[:2])
-    top, left = ((length - short) // 2 for length in image.shape[:2])
-    square = image[top : top + short, left : left + short]
-    return cv2.resize(square, (side, side))
 
 
 def read_image(path: str) -> np.ndarray:
@@ -370,16 +313,9 @@ def _load_weights(
 
 
 def _read_classes(cfg: Config) -> tuple[str, ...]:
-    from mmvheat.commands.config import innermost_dataset
+    from mmvheat.commands.config import read_metainfo
 
-    loader = cfg.get('test_dataloader')
-    if not loader:
-        return ()
-    settings = ConfigDict(innermost_dataset(loader.dataset))
-    settings.update(lazy_init=True, pipeline=[])
     try:
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            metainfo = DATASETS.build(settings).metainfo
-        return tuple(metainfo.get('classes') or ())
+        return tuple(read_metainfo(cfg).get('classes') or ())
     except Exception:  # names only; the data may be elsewhere
         return ()

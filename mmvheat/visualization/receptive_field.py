@@ -8,9 +8,12 @@ norm's own channels would not depend on the image at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from matplotlib.colors import LogNorm
@@ -19,8 +22,8 @@ from matplotlib.patches import Circle
 from prettytable import PrettyTable
 from torch import Tensor
 
-from .layers import Layer, record
-from .networks import Network
+from .layers import Layer, PictureError, list_stages, record
+from .networks import NONE, Network, load_network
 from .style import new_figure, show_map
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
@@ -97,6 +100,73 @@ def compute_field(
     return Field(total / count)
 
 
+def load_stages(
+    config: str,
+    checkpoint: str = NONE,
+    stages: Sequence[int] = (4,),
+    *,
+    device: str = 'cpu',
+    options: Mapping | None = None,
+) -> tuple[Network, dict[str, Layer]]:
+    """Load a network, and find stages whether it returns them or not.
+
+    Args:
+        config (str): As of :func:`load_network`.
+        checkpoint (str): As of :func:`load_network`.
+        stages (Sequence[int]): The stages from 1. Defaults to (4,).
+        device (str): As of :func:`load_network`.
+        options (Mapping, optional): As of :func:`load_network`.
+
+    Returns:
+        tuple[Network, dict[str, Layer]]: The network and its layers.
+
+    Raises:
+        PictureError: If the backbone has no such stage, or as of
+            :func:`load_network`.
+    """
+    network = load_network(config, checkpoint, device=device, options=options)
+    names, found = [f'stage {stage}' for stage in stages], list_stages(network)
+    if not set(names) <= set(found):
+        more = {**(options or {}), 'model.backbone.out_indices': (0, 1, 2, 3)}
+        if type(network.backbone).__name__ == 'ConvNeXt':
+            more['model.backbone.gap_before_final_norm'] = False
+        try:
+            network = load_network(
+                config, checkpoint, device=device, options=more
+            )
+            found = list_stages(network)
+        except (TypeError, AssertionError, KeyError, ValueError):
+            pass  # a backbone without such an option: said below
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise PictureError(
+            f'The {type(network.backbone).__name__} of {config} has no '
+            f'{missing[0]}, but {", ".join(found)}; choose of these with '
+            '--stage, or name a layer with --layer.'
+        )
+    return network, {name: found[name] for name in names}
+
+
+def name_models(models: Sequence[tuple[str, str]]) -> list[str]:
+    """Name models, config and checkpoint, in a few words each."""
+    names = [Path(config.rpartition('::')[2]).stem for config, _ in models]
+    counts = Counter(
+        name
+        for name, (_, checkpoint) in zip(names, models)
+        if checkpoint != NONE
+    )
+    titles = []
+    for name, (_, checkpoint) in zip(names, models):
+        short = name.split('_')
+        # algorithm and backbone: the rest is the recipe
+        title = '_'.join(short[:2]) if len(short) > 2 else name
+        weights = 'random weights' if checkpoint == NONE else 'trained'
+        if counts[name] > 1 and checkpoint != NONE:
+            weights = Path(checkpoint).stem
+        titles.append(f'{title}, {weights}')
+    return titles
+
+
 def make_forward(network: Network, layer: Layer) -> Callable[[Tensor], Tensor]:
     """Make the function from an image to the map of a layer.
 
@@ -136,6 +206,14 @@ def make_noise(count: int, side: int) -> Iterator[np.ndarray]:
     noise = np.random.default_rng(0)
     for _ in range(count):
         yield noise.integers(0, 256, (side, side, 3), np.uint8)
+
+
+def cut_square(image: np.ndarray, side: int) -> np.ndarray:
+    """Cut the middle out of an image (H, W, 3) and resize it to a square."""
+    short = min(image.shape[:2])
+    top, left = ((length - short) // 2 for length in image.shape[:2])
+    square = image[top : top + short, left : left + short]
+    return cv2.resize(square, (side, side))
 
 
 def draw_fields(fields: Mapping[str, Field], columns: int = 4) -> Figure:

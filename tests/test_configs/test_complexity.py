@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from complexity import build, count_flops, define_flops, measure
 from get_flops import describe, find_readmes, make_folder_table
 from mmengine.analysis import get_model_complexity_info
 from mmengine.registry import MODELS
 from tiny_config import ROOT, load_config, make_tiny
 from torch import nn
 
+from mmvheat.analysis.complexity import (
+    build,
+    count_flops,
+    define_flops,
+    measure,
+)
 from mmvheat.models import vHeat
 
 DET = 'mask_rcnn/mask-rcnn_vheat-{}_fpn_1x_coco.py'

@@ -11,7 +11,7 @@ MAY_IMPORT = {
     'fast': {'ops'},
     'nn': {'ops', 'fast'},
     'models': {'ops', 'fast', 'nn', 'version'},
-    'checkpoint': {'ops', 'models'},
+    'checkpoint': {'ops', 'models', 'version'},
     'datasets': {'errors'},
     'evaluation': set(),
     'visualization': {'ops', 'models', 'checkpoint', 'errors'},
@@ -19,13 +19,15 @@ MAY_IMPORT = {
         *('models', 'checkpoint', 'errors', 'compat'),
         *('datasets', 'evaluation', 'visualization'),
     },
-    'commands': {'checkpoint', 'errors', 'engine'},
+    'commands': {'checkpoint', 'errors', 'engine', 'visualization'},
+    'analysis': {'models', 'checkpoint', 'errors', 'visualization'},
     'export': {
         *('ops', 'fast', 'nn', 'models', 'checkpoint', 'errors', 'version'),
-        'commands',
+        *('commands', 'deploy'),
     },
     'robustness': {
-        *('datasets', 'checkpoint', 'errors', 'visualization', 'commands'),
+        *('datasets', 'checkpoint', 'errors', 'visualization', 'engine'),
+        'commands',
     },
     'projects': {'checkpoint', 'errors', 'version', 'zoo', 'commands'},
 }

@@ -11,9 +11,6 @@ for random weights. Without images, random ones are used.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -22,13 +19,7 @@ from mmvheat.commands import pictures
 from mmvheat.errors import UserError, run_main
 from mmvheat.visualization import receptive_field
 from mmvheat.visualization.layers import Layer, find_layer
-from mmvheat.visualization.networks import (
-    NONE,
-    Network,
-    cut_square,
-    load_stages,
-    read_image,
-)
+from mmvheat.visualization.networks import NONE, Network, read_image
 
 
 def parse_args() -> Namespace:
@@ -85,7 +76,10 @@ def main() -> None:
             f'{args.size} and {args.random} were given.'
         )
     paths = pictures.find_images(args.images).values()
-    images = [cut_square(read_image(path), args.size) for path in paths]
+    images = [
+        receptive_field.cut_square(read_image(path), args.size)
+        for path in paths
+    ]
     if not images:
         images = [*receptive_field.make_noise(args.random, args.size)]
     models = [(args.config, args.checkpoint), *args.beside]
@@ -96,7 +90,7 @@ def main() -> None:
     fields = {}
     total = len(models) * len(images) * len(args.stage)
     with tqdm(total=total, desc='vis_erf', unit='image') as bar:
-        for title, model in zip(make_titles(models), models):
+        for title, model in zip(receptive_field.name_models(models), models):
             network, layers = load_layers(args, *model)
             for name, layer in layers.items():
                 fields[f'{title}\n{name}'] = receptive_field.measure_field(
@@ -114,31 +108,11 @@ def load_layers(
     if args.layer:
         network = pictures.load(args, config, checkpoint)
         return network, {args.layer: find_layer(network.model, args.layer)}
-    return load_stages(
+    return receptive_field.load_stages(
         *(config, checkpoint, args.stage),
         device=args.device,
         options=args.cfg_options,
     )
-
-
-def make_titles(models: Sequence[tuple[str, str]]) -> list[str]:
-    """Name models by their configs, and by their weights."""
-    names = [Path(config.rpartition('::')[2]).stem for config, _ in models]
-    counts = Counter(
-        name
-        for name, (_, checkpoint) in zip(names, models)
-        if checkpoint != NONE
-    )
-    titles = []
-    for name, (_, checkpoint) in zip(names, models):
-        short = name.split('_')
-        # algorithm and backbone: the rest is the recipe
-        title = '_'.join(short[:2]) if len(short) > 2 else name
-        weights = 'random weights' if checkpoint == NONE else 'trained'
-        if counts[name] > 1 and checkpoint != NONE:
-            weights = Path(checkpoint).stem
-        titles.append(f'{title}, {weights}')
-    return titles
 
 
 if __name__ == '__main__':

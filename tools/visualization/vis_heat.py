@@ -135,47 +135,27 @@ def draw_heat(
     args: Namespace, backbone: object, name: str, picture: np.ndarray
 ) -> None:
     """Draw the temperatures of one image, and the film."""
-    size = picture.shape[:2]
-    conductions, film_k = [], None
-    for stage, block in heat.choose_blocks(backbone, args.stage, args.block):
-        k = heat.predict_k(backbone, size, stage - 1, block - 1, args.channels)
-        film_k = k if film_k is None else film_k
-        title = f'stage {stage}, block {block}'
-        if args.channels:
-            title += f', channels {" ".join(map(str, args.channels))}'
-        source = place(args, picture, k.shape[:2])
-        conductions.append(
-            heat_pictures.Conduction.compare(title, source, k, args.k)
-        )
+    conductions = heat_pictures.conduct_heat_of(
+        picture,
+        backbone,
+        heat.choose_blocks(backbone, args.stage, args.block),
+        pixel=args.pixel,
+        channels=args.channels,
+        k=args.k,
+    )
     figure = heat_pictures.draw_conductions(picture, conductions)
     pictures.save(figure, args, f'{name}_heat', heat_pictures.SOURCE_CAPTION)
-    if args.steps:
-        first = conductions[0]
-        times = np.linspace(0, args.until, args.steps + 1)
-        frames = heat.conduct(first.source, film_k, times)
-        film = films.draw_film(picture, frames, times, first.title)
-        for ending, write in (
-            ('gif', films.write_gif),
-            ('mp4', films.write_mp4),
-        ):
-            path = f'{args.out_dir}/{name}_heat.{ending}'
-            with pictures.writing(path):
-                written = write(film, path)
-            if written is False:
-                tqdm.write('This OpenCV writes no MP4; the GIF is the film.')
-            else:
-                pictures.report(path, films.FILM_CAPTION)
-
-
-def place(
-    args: Namespace, picture: np.ndarray, plate: tuple[int, int]
-) -> np.ndarray:
-    """Place the source that was asked for on a plate."""
-    size = picture.shape[:2]
-    if args.images and not args.pixel:
-        return heat.place_object(heat.find_brightest_object(picture), plate)
-    middle = (size[1] // 2, size[0] // 2)
-    return heat.place_point(tuple(args.pixel or middle), size, plate)
+    if not args.steps:
+        return
+    film = films.conduct_film(picture, conductions[0], args.until, args.steps)
+    for ending, write in (('gif', films.write_gif), ('mp4', films.write_mp4)):
+        path = f'{args.out_dir}/{name}_heat.{ending}'
+        with pictures.writing(path):
+            written = write(film, path)
+        if written is False:
+            tqdm.write('This OpenCV writes no MP4; the GIF is the film.')
+        else:
+            pictures.report(path, films.FILM_CAPTION)
 
 
 if __name__ == '__main__':
