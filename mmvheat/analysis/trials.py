@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prettytable import PrettyTable, TableStyle
-
 from mmvheat.checkpoint.writer import replace_file
 from mmvheat.errors import UserError
 from mmvheat.visualization.style import (
@@ -104,15 +102,6 @@ def describe_scores(scores: Sequence[float], digits: int) -> list[str]:
     spread = statistics.stdev(scores) if len(scores) > 1 else 0
     values = statistics.mean(scores), spread, min(scores), max(scores)
     return [f'{value:.{digits}f}' for value in values]
-
-
-def make_table(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
-    """Draw a table in markdown, words to the left, numbers to the right."""
-    table = PrettyTable(columns, align='r')
-    table.align[columns[0]] = 'l'
-    table.set_style(TableStyle.MARKDOWN)
-    table.add_rows([list(row) for row in rows])
-    return table.get_string()
 
 
 def draw_scores(

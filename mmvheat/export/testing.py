@@ -21,7 +21,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from tqdm import tqdm
 
-from mmvheat import deploy
+import mmvheat.deploy
 from mmvheat.commands.config import load_config
 from mmvheat.deploy import Session, read_image
 from mmvheat.errors import UserError
@@ -162,7 +162,7 @@ def measure_memory(
     images = [dataset[i]['data_samples'].img_path for i in range(count)]
     found = {
         path: _measure_peak(
-            *(path, _RUN_FILE, deploy.__file__, path, threads, *images)
+            *(path, _RUN_FILE, mmvheat.deploy.__file__, path, threads, *images)
         )
         for path in files
     }

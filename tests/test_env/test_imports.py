@@ -20,7 +20,9 @@ MAY_IMPORT = {
         *('datasets', 'evaluation', 'visualization'),
     },
     'commands': {'checkpoint', 'errors', 'engine', 'visualization'},
-    'analysis': {'models', 'checkpoint', 'errors', 'visualization'},
+    'analysis': {
+        *('models', 'checkpoint', 'errors', 'version', 'visualization'),
+    },
     'export': {
         *('ops', 'fast', 'nn', 'models', 'checkpoint', 'errors', 'version'),
         *('commands', 'deploy'),

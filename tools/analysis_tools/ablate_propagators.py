@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from mmengine.registry import RUNNERS
 
 from mmvheat.analysis import trials
+from mmvheat.analysis.tables import make_table
 from mmvheat.checkpoint.writer import replace_file
 from mmvheat.commands.config import load_config
 from mmvheat.datasets import make_digit_scenes
@@ -129,7 +130,7 @@ def main() -> None:
         options = list_options(LAWS[name])
         runs = [r for r in runs if r['settings']['options'] == options]
         results[LAWS[name].title] = [run['accuracy'] for run in runs]
-    table = trials.make_table(
+    table = make_table(
         COLUMNS,
         (
             [title, *trials.describe_scores(scores, 1), len(scores)]

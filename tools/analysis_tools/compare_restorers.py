@@ -30,7 +30,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS, RUNNERS
 
-from mmvheat.analysis import trials
+from mmvheat.analysis import tables, trials
 from mmvheat.checkpoint.writer import replace_file
 from mmvheat.commands.config import load_config
 from mmvheat.datasets.restoration_photographs import make_photographs
@@ -187,7 +187,7 @@ def make_table(others: dict, results: dict[str, list[dict]]) -> str:
             + [f'{ssim:.4f}', ', '.join(map(str, iters)), f'{seconds:.0f}']
             + [len(runs), '; '.join(devices)]
         )
-    return trials.make_table(COLUMNS, rows)
+    return tables.make_table(COLUMNS, rows)
 
 
 def main() -> None:

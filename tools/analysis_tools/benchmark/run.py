@@ -13,9 +13,11 @@ import torch
 
 from benchmark import networks, timing
 from benchmark.plots import draw_speed
-from benchmark.report import describe_machine, describe_row, make_markdown
+from benchmark.report import describe_row, make_markdown
 from benchmark.step import Size, Step, record
+from mmvheat.analysis.machine import describe_machine
 from mmvheat.errors import UserError
+from mmvheat.visualization.style import save_figure
 
 COMPILED, REPLAYED = '+compile', '+graph'
 
@@ -70,7 +72,7 @@ class Benchmark:
                 '--configs, see also what the lines above left out.'
             )
         if len({row['pixels'] for row in results}) > 1:
-            draw_speed(self.report).savefig(args.out_dir / 'speed.png')
+            save_figure(draw_speed(self.report), args.out_dir / 'speed.png')
         print(f'wrote {args.out_dir / "benchmark.md"}', flush=True)
 
     def _choose_names(self) -> list[str]:
