@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +46,30 @@ def run_trials(
     # New interpreters: CUDA does not survive a fork.
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(list(preload))
-    with context.Pool(jobs, maxtasksperchild=1) as pool:
-        runs = {}
-        for (name, seed), wanted in settings.items():
-            folder = out / f'{name}_{seed}'
-            if read_result(folder).get('settings') != wanted:
-                runs[name, seed] = pool.apply_async(
-                    _train, (train, name, seed, wanted, folder)
-                )
-        for (name, seed), run in runs.items():
-            folder = out / f'{name}_{seed}'
-            try:
-                run.get()
-            except Exception as error:
+
+    def run(name: str, seed: int, wanted: Any) -> None:
+        folder = out / f'{name}_{seed}'
+        if read_result(folder).get('settings') != wanted:
+            given = train, name, seed, wanted, folder
+            process = context.Process(target=_train, args=given)
+            process.start()
+            process.join()
+            if process.exitcode:
                 raise UserError(
-                    f'Training {name}, seed {seed}, failed ({error}); what it '
-                    f'said is in {folder}/log.txt.'
-                ) from error
-            print(f'{name} with seed {seed} is done', flush=True)
+                    f'Training {name}, seed {seed}, ended with exit code '
+                    f'{process.exitcode}; what it said is in '
+                    f'{folder}/log.txt.'
+                )
+        print(f'{name} with seed {seed} is done', flush=True)
+
+    # Threads wait; a process of a pool may have no data workers.
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        runs = [pool.submit(run, *key, settings[key]) for key in settings]
+        for done in as_completed(runs):
+            done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _train(

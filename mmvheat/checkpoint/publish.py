@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from mmvheat.version import __version__
 
@@ -37,19 +41,26 @@ def publish(source: str, target: str, force: bool = False) -> str:
             weights = checkpoint.backbone_state()
         elif checkpoint.prefix:
             weights = to_official(weights)
+    meta = describe_source(source, weights)
+    write_checkpoint(weights, target, meta=meta, key=key)
+    return (
+        f'{target}: {len(weights)} tensors of {checkpoint.backbone} under '
+        f"'{key}'"
+    )
+
+
+def describe_source(
+    source: str, weights: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Describe where weights come from; warn if they are not finite."""
     bad = find_nonfinite(weights)
     if bad:
         print(
             f'warning: {source} holds NaN or infinity in {", ".join(bad)}',
             file=sys.stderr,
         )
-    meta = dict(
+    return dict(
         source=Path(source).name,
         source_sha256=hash_file(source),
         mmvheat_version=__version__,
-    )
-    write_checkpoint(weights, target, meta=meta, key=key)
-    return (
-        f'{target}: {len(weights)} tensors of {checkpoint.backbone} under '
-        f"'{key}'"
     )

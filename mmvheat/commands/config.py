@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
 
 from mmvheat.errors import UserError
 
@@ -197,6 +199,14 @@ def read_metainfo(cfg: Config) -> dict[str, Any]:
     settings.update(lazy_init=True, pipeline=[])
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         return dict(DATASETS.build(settings).metainfo)
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build the model of a config with random weights, without SyncBN."""
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return revert_sync_batchnorm(MODELS.build(cfg.model))
 
 
 def enable_tta(cfg: Config) -> None:

@@ -43,6 +43,25 @@ def make_parser(description: str) -> ArgumentParser:
     return parser
 
 
+def add_fields(parser: ArgumentParser) -> None:
+    """Add what commands that draw receptive fields have besides."""
+    parser.add_argument(
+        '--beside',
+        nargs=2,
+        action='append',
+        default=[],
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='another model whose receptive field to show; may be repeated',
+    )
+    parser.add_argument(
+        '--random',
+        type=int,
+        default=10,
+        help='number of random images that fields are the mean of, where no '
+        'others are (default: %(default)s)',
+    )
+
+
 def load(
     args: Namespace, *model: str, options: dict[str, Any] | None = None
 ) -> Network:

@@ -9,11 +9,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from mmvheat.checkpoint import load_pretrained, read_file
-from mmvheat.commands.config import (
-    innermost_dataset,
-    load_config,
-    read_metainfo,
-)
+from mmvheat.commands import config as configs
+from mmvheat.commands.config import innermost_dataset, load_config
 from mmvheat.errors import UserError
 from mmvheat.models import vHeat
 from mmvheat.version import __version__
@@ -44,15 +41,12 @@ def build_model(config: str, checkpoint: str) -> tuple[nn.Module, Config]:
     """
     cfg = load_config(config)
     init_default_scope(cfg.default_scope)
-    settings = cfg.get('model')
-    if not settings:
+    if not cfg.get('model'):
         raise UserError(f'{config} has no model to export.')
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    if settings.get('backbone'):  # a restorer has none
-        settings.backbone.init_cfg = None
-    model = MODELS.build(settings)
-    model.dataset_meta = meta = read_metainfo(cfg)
+    if cfg.model.get('backbone'):  # a restorer has none
+        cfg.model.backbone.init_cfg = None
+    model = configs.build_model(cfg)
+    model.dataset_meta = meta = configs.read_metainfo(cfg)
     if meta.get('classes') and meta.get('palette'):
         # A data set with classes of its own keeps the colours of COCO's.
         meta['palette'] = meta['palette'][: len(meta['classes'])]

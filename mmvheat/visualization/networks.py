@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
+from mmengine.registry import TRANSFORMS, DefaultScope
 from torch import Tensor, nn
 
 from mmvheat.models import ImageRestorer, vHeat, vHeatIR
@@ -170,19 +170,15 @@ def load_network(
             other weights than it.
         CheckpointError: If the checkpoint cannot be read.
     """
-    from mmengine.model import revert_sync_batchnorm
+    from mmvheat.commands.config import build_model
 
     from .restoration import Restorer
 
     cfg = _read_config(config, options)
-    settings = cfg.model.copy()
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    _forget_pretrained(settings)
-    if (settings.get('test_cfg') or {}).get('mode') == 'slide':
-        settings.test_cfg = dict(mode='whole')  # a map shows all of an image
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = revert_sync_batchnorm(MODELS.build(settings))
+    _forget_pretrained(cfg.model)
+    if (cfg.model.get('test_cfg') or {}).get('mode') == 'slide':
+        cfg.model.test_cfg = dict(mode='whole')  # a map shows all of an image
+    model = build_model(cfg)
     kind = Restorer if isinstance(model, ImageRestorer) else Network
     if not hasattr(model, kind.backbone_name):
         raise PictureError(

@@ -16,8 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle
 from prettytable import PrettyTable
 from torch import Tensor
@@ -232,16 +233,18 @@ def draw_fields(fields: Mapping[str, Field], columns: int = 4) -> Figure:
         draw_field(axes, field, title, norm)
     for axes in all_axes:
         axes.axis('off')
-    figure.colorbar(
-        all_axes[0].images[0],
-        ax=list(all_axes),
-        label='mean |gradient| / largest',
-        shrink=0.8,
-    )
+    add_bar(figure, all_axes)
     return figure
 
 
-def draw_field(axes, field: Field, title: str, norm: LogNorm) -> None:
+def add_bar(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
+    """Add the colour bar of fields that are drawn already."""
+    axes = list(axes)
+    label = 'mean |gradient| / largest'
+    figure.colorbar(axes[0].images[0], ax=axes, label=label, shrink=0.8)
+
+
+def draw_field(axes: Axes, field: Field, title: str, norm: LogNorm) -> None:
     """Draw one field with the circles that hold 50 % and 99 % of it."""
     show_map(axes, field.values / field.values.max(), title, norm=norm,
              bar=False)  # fmt: skip

@@ -16,11 +16,11 @@ from tiny_config import ROOT, load_config, make_tiny
 from torch import nn
 
 from mmvheat.analysis.complexity import (
-    build,
     count_flops,
     define_flops,
     measure,
 )
+from mmvheat.commands.config import build_model
 from mmvheat.models import vHeat
 
 DET = 'mask_rcnn/mask-rcnn_vheat-{}_fpn_1x_coco.py'
@@ -91,7 +91,7 @@ def test_counts_by_the_convention_of_mmengine(
     name: str, digit_scenes: Path
 ) -> None:
     cfg = make_tiny(load_config(ROOT / 'configs' / name), digit_scenes)
-    model = build(cfg).eval()
+    model = build_model(cfg).eval()
     model.auxiliary_head = None
     if 'vheat' in name:
         # mmengine miscounts a matrix times a batch of matrices.

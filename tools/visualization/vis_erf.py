@@ -28,14 +28,6 @@ def parse_args() -> Namespace:
         'See which pixels the middle of a map listens to.'
     )
     parser.add_argument(
-        '--beside',
-        nargs=2,
-        action='append',
-        default=[],
-        metavar=('CONFIG', 'CHECKPOINT'),
-        help='another model to show; may be repeated',
-    )
-    parser.add_argument(
         '--before',
         action='store_true',
         help='show the first model with random weights, too',
@@ -57,13 +49,7 @@ def parse_args() -> Namespace:
         help='side that images are cropped and resized to, in pixels '
         '(default: %(default)s)',
     )
-    parser.add_argument(
-        '--random',
-        type=int,
-        default=10,
-        help='number of random images where none are given '
-        '(default: %(default)s)',
-    )
+    pictures.add_fields(parser)
     return parser.parse_args()
 
 

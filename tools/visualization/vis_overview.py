@@ -28,14 +28,6 @@ def parse_args() -> Namespace:
     """Read the command line."""
     parser = pictures.make_parser('See in one picture what a vHeat learned.')
     parser.add_argument(
-        '--beside',
-        nargs=2,
-        action='append',
-        default=[],
-        metavar=('CONFIG', 'CHECKPOINT'),
-        help='another model whose receptive field to show; may be repeated',
-    )
-    parser.add_argument(
         '--stage',
         type=int,
         default=2,
@@ -48,13 +40,7 @@ def parse_args() -> Namespace:
         help='titles of the receptive fields, of the one before training '
         'first (default: the configs)',
     )
-    parser.add_argument(
-        '--random',
-        type=int,
-        default=10,
-        help='random images that the receptive fields are the mean of '
-        '(default: %(default)s)',
-    )
+    pictures.add_fields(parser)
     return parser.parse_args()
 
 

@@ -11,8 +11,7 @@ from torch import nn
 
 from benchmark.step import is_whole
 from mmvheat import fast
-from mmvheat.analysis.complexity import build as build_model
-from mmvheat.commands.config import load_config
+from mmvheat.commands.config import build_model, load_config
 from mmvheat.engine.hooks.float32_ops_hook import keep_ops_in_float32
 from mmvheat.errors import UserError
 
