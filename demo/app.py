@@ -101,8 +101,7 @@ def find_models(args: Namespace) -> dict[str, tuple[str, str, list[str]]]:
     if args.config:
         images = []
         if args.images:
-            root, names = list_images(args.images)
-            images = [str(Path(root, name)) for name in names[:SAMPLES]]
+            images = [*list_images(args.images).values()][:SAMPLES]
         if not Path(args.checkpoint).is_file():
             raise UserError(f'The checkpoint {args.checkpoint} is not there.')
         models = {Path(args.config).stem: (args.config, args.checkpoint)}

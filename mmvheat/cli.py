@@ -168,8 +168,7 @@ def run(name: str, arguments: list[str]) -> None:
         )
         sys.exit(1)
     # Said by whatever imports mmengine.
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-    warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+    warnings.filterwarnings('ignore', '.*pkg_resources')
     sys.argv = [f'mmvheat {name}', *arguments]
     try:
         _function_of(command)()

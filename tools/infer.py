@@ -58,7 +58,7 @@ def parse_args() -> Namespace:
 def main() -> None:
     """Infer."""
     args = parse_args()
-    root, names = list_images(args.input)
+    images = list_images(args.input)
     cfg = load_config(args.config, args.cfg_options)
     if not osp.isfile(args.checkpoint) and '://' not in args.checkpoint:
         raise UserError(f'The checkpoint {args.checkpoint} does not exist.')
@@ -72,8 +72,7 @@ def main() -> None:
     )
     is_label_map = cfg.default_scope == 'mmseg'
     predictions, unreadable = {}, []
-    for name in tqdm(names, desc='infer', unit='image'):
-        path = osp.join(root, name)
+    for name, path in tqdm(images.items(), desc='infer', unit='image'):
         if unreadable_file([path]):
             unreadable.append(path)
             continue
@@ -90,10 +89,12 @@ def main() -> None:
             mmcv.imwrite(prediction[..., ::-1], path)
     if predictions:
         mmengine.dump(predictions, f'{args.out_dir}/predictions.json')
-    print(f'{len(names) - len(unreadable)} images drawn in {args.out_dir}/vis')
+    print(
+        f'{len(images) - len(unreadable)} images drawn in {args.out_dir}/vis'
+    )
     if unreadable:
         raise UserError(
-            f'{len(unreadable)} of {len(names)} images could not be read and '
+            f'{len(unreadable)} of {len(images)} images could not be read and '
             f'were left out: {", ".join(unreadable[:5])}.'
         )
 

@@ -17,8 +17,7 @@ import warnings
 from pathlib import Path
 
 # Said whenever mmengine, mmdet and others are imported.
-warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+warnings.filterwarnings('ignore', '.*pkg_resources')
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process

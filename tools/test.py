@@ -13,8 +13,7 @@ import argparse
 import warnings
 
 # Said whenever mmengine, mmdet and others are imported.
-warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+warnings.filterwarnings('ignore', '.*pkg_resources')
 
 from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS

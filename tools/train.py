@@ -15,8 +15,7 @@ import argparse
 import warnings
 
 # Said whenever mmengine, mmdet and others are imported.
-warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+warnings.filterwarnings('ignore', '.*pkg_resources')
 
 from mmengine.registry import RUNNERS
 

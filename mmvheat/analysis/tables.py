@@ -15,6 +15,6 @@ def make_table(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     rows = [[str(cell) for cell in row] for row in rows]
     table.add_rows(rows)
     for name, *cells in zip(header, *rows):
-        numbers = all(re.match(r'\d|$', cell) for cell in cells)
+        numbers = all(re.match(r'-?(\d|$)', cell) for cell in cells)
         table.align[name] = 'r' if numbers else 'l'
     return table.get_string()

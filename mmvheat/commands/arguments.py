@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import os.path as osp
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.config import DictAction
 from mmengine.device import get_device
@@ -75,33 +74,32 @@ def add_options(parser: ArgumentParser, *names: str) -> None:
         parser.add_argument(name, **OPTIONS[name])
 
 
-def list_images(path: str) -> tuple[str, list[str]]:
-    """Find the images below ``path``.
+def list_images(path: str) -> dict[str, str]:
+    """Find an image, or those below a folder.
 
     Args:
         path (str): An image or a folder.
 
     Returns:
-        tuple[str, list[str]]: The root folder, and the images in it as
-        sorted relative paths.
+        dict[str, str]: From sorted names below the folder to paths.
 
     Raises:
         UserError: There is no such path, or no image in it.
     """
-    if osp.isfile(path):
-        return osp.split(path)[0], [osp.basename(path)]
-    if not osp.isdir(path):
+    root = Path(path)
+    if root.is_file():
+        return {root.name: path}
+    if not root.is_dir():
         raise UserError(
             f'{path} does not exist; give an image or a folder of images.'
         )
     names = [
-        osp.relpath(osp.join(folder, name), path)
-        for folder, _, files in os.walk(path)
-        for name in files
-        if name.lower().endswith(_EXTENSIONS)
+        str(file.relative_to(root))
+        for file in root.rglob('*')
+        if file.suffix.lower() in _EXTENSIONS
     ]
     if not names:
         raise UserError(
             f'The folder {path} holds no image ({", ".join(_EXTENSIONS)}).'
         )
-    return path, sorted(names)
+    return {name: str(root / name) for name in sorted(names)}

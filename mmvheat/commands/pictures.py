@@ -100,14 +100,13 @@ def find_images(paths: Sequence[str], needed: bool = False) -> dict[str, str]:
         raise UserError('Give at least one image, or a folder of images.')
     found: dict[str, str] = {}
     for path in paths:
-        root, names = list_images(path)
-        for name in names:
+        for name, image in list_images(path).items():
             stem = osp.splitext(name)[0].replace('/', '_')
             number = 2
             label = stem
             while label in found:  # of several folders
                 label, number = f'{stem}_{number}', number + 1
-            found[label] = osp.join(root, name)
+            found[label] = image
     return found
 
 

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     'commands': {'checkpoint', 'errors', 'engine', 'visualization'},
     'analysis': {
         *('models', 'checkpoint', 'errors', 'version', 'visualization'),
+        'commands',
     },
     'export': {
         *('ops', 'fast', 'nn', 'models', 'checkpoint', 'errors', 'version'),
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     },
     'robustness': {
         *('datasets', 'checkpoint', 'errors', 'visualization', 'engine'),
-        'commands',
+        *('commands', 'analysis'),
     },
     'projects': {'checkpoint', 'errors', 'version', 'zoo', 'commands'},
 }
