@@ -40,6 +40,23 @@ def check_packages() -> None:
         )
 
 
+def check_precision(format: str, backbone: bool = False) -> None:
+    """Check that what is exported may have another precision.
+
+    Raises:
+        UserError: It may not.
+    """
+    if format != 'onnx':
+        raise UserError(
+            f'--fp16 and --int8 are for --format onnx, not {format}; leave '
+            'them out.'
+        )
+    if backbone:
+        raise UserError(
+            '--fp16 and --int8 are for whole models; leave out --backbone.'
+        )
+
+
 def _check_size(size: Sequence[int] | None) -> None:
     if size and min(size) < 32:
         raise UserError(
@@ -109,11 +126,8 @@ def export_model(
     """
     _check_size(size)
     kind = options.get('format', 'onnx')
-    if kind != 'onnx' and (fp16 or int8):
-        raise UserError(
-            f'--fp16 and --int8 are for --format onnx, not {kind}; leave '
-            'them out.'
-        )
+    if fp16 or int8:
+        check_precision(kind)
     model, cfg = build_model(config, checkpoint)
     program = build_program(model, fp16, paste_masks)
     if kind != 'onnx' and program.task == 'detection':

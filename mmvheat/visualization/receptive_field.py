@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,26 +127,39 @@ def load_stages(
             :func:`load_network`.
     """
     network = load_network(config, checkpoint, device=device, options=options)
-    names, found = [f'stage {stage}' for stage in stages], list_stages(network)
-    if not set(names) <= set(found):
+    try:
+        return network, find_stages(network, config, stages)
+    except PictureError:
         more = {**(options or {}), 'model.backbone.out_indices': (0, 1, 2, 3)}
-        if type(network.backbone).__name__ == 'ConvNeXt':
-            more['model.backbone.gap_before_final_norm'] = False
-        try:
-            network = load_network(
-                config, checkpoint, device=device, options=more
-            )
-            found = list_stages(network)
-        except (TypeError, AssertionError, KeyError, ValueError):
-            pass  # a backbone without such an option: said below
+    if type(network.backbone).__name__ == 'ConvNeXt':
+        more['model.backbone.gap_before_final_norm'] = False
+    # A backbone without such an option: said below.
+    with suppress(TypeError, AssertionError, KeyError, ValueError):
+        network = load_network(config, checkpoint, device=device, options=more)
+    return network, find_stages(network, config, stages, 'has no')
+
+
+def find_stages(
+    network: Network,
+    config: str,
+    stages: Sequence[int],
+    fault: str = 'does not return',
+) -> dict[str, Layer]:
+    """Find stages, from 1, that a backbone returns.
+
+    Raises:
+        PictureError: If it returns one of them not.
+    """
+    found = list_stages(network)
+    names = [f'stage {stage}' for stage in stages]
     missing = [name for name in names if name not in found]
     if missing:
         raise PictureError(
-            f'The {type(network.backbone).__name__} of {config} has no '
+            f'The {type(network.backbone).__name__} of {config} {fault} '
             f'{missing[0]}, but {", ".join(found)}; choose of these with '
-            '--stage, or name a layer with --layer.'
+            '--stage, or in vis_erf.py name a layer with --layer.'
         )
-    return network, {name: found[name] for name in names}
+    return {name: found[name] for name in names}
 
 
 def name_models(models: Sequence[tuple[str, str]]) -> list[str]:

@@ -139,7 +139,8 @@ def main() -> None:
     )
     with replace_file(out / 'ablation.md') as partial:
         Path(partial).write_text(f'{table}\n')
-    label = 'top-1 (%) on the digit crops of val: a dot a seed, a line all'
+    label = 'top-1 (%) on the digit crops of val: '
+    label += 'a dot a seed, a line the mean'
     trials.draw_scores(results, label, out / 'ablation.png')
     print(f'\n{table}\n\n{out}/ablation.md, ablation.png')
 

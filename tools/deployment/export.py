@@ -18,10 +18,11 @@ import argparse
 import os
 
 from mmvheat.checkpoint import check_target
-from mmvheat.errors import UserError, run_main
+from mmvheat.errors import run_main
 from mmvheat.export.whole import (
     CALIBRATION_IMAGES,
     check_packages,
+    check_precision,
     export_backbone,
     export_model,
 )
@@ -106,9 +107,7 @@ def main() -> None:
     given = args.config, args.checkpoint, args.target
     if args.backbone:
         if args.fp16 or args.int8:
-            raise UserError(
-                '--fp16 and --int8 are for whole models; leave out --backbone.'
-            )
+            check_precision(args.format, backbone=True)
         difference = export_backbone(*given, img_size=args.img_size, **options)
     else:
         difference = export_model(

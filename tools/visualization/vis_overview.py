@@ -18,8 +18,7 @@ from tqdm import tqdm
 from mmvheat.commands import pictures
 from mmvheat.errors import UserError, run_main
 from mmvheat.visualization import heat, overview, receptive_field
-from mmvheat.visualization.layers import Layer, list_stages
-from mmvheat.visualization.networks import Network, find_vheat, load_network
+from mmvheat.visualization.networks import find_vheat, load_network
 
 SIDE = 224
 
@@ -82,11 +81,12 @@ def main() -> None:
     ) as bar:
         for title, config, get in zip(titles, [names[0], *names], networks):
             model = get()
+            (layer,) = receptive_field.find_stages(
+                model, config, [args.stage]
+            ).values()
             noise = receptive_field.make_noise(args.random, SIDE)
             fields[title] = receptive_field.measure_field(
-                model,
-                find_stage(model, config, args.stage),
-                pictures.count(noise, bar),
+                model, layer, pictures.count(noise, bar)
             )
     figure = overview.draw_overview(
         picture,
@@ -98,22 +98,6 @@ def main() -> None:
         f'receptive fields of stage {args.stage}, on random images',
     )
     pictures.save(figure, args, 'overview', overview.CAPTION)
-
-
-def find_stage(network: Network, config: str, number: int) -> Layer:
-    """Find a stage that the backbone returns, as its training had it.
-
-    Raises:
-        UserError: If it does not return it.
-    """
-    stages = list_stages(network)
-    name = f'stage {number}'
-    if name not in stages:
-        raise UserError(
-            f'The backbone of {config} does not return {name}, but '
-            f'{", ".join(stages)}; choose of these with --stage.'
-        )
-    return stages[name]
 
 
 if __name__ == '__main__':
