@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mmvheat.checkpoint.writer import replace_file
 from mmvheat.errors import UserError
 from mmvheat.visualization.style import (
@@ -38,13 +40,15 @@ def run_trials(
         out (Path): For a folder a trial, ``NAME_SEED``: its log.txt, and
             ``result.json`` when it is done.
         jobs (int): Trials at a time. Defaults to 1.
-        preload (Sequence[str]): Modules that the processes share.
+        preload (Sequence[str]): Modules that the processes share where
+            there is no GPU.
 
     Raises:
         UserError: A trial failed.
     """
-    # New interpreters: CUDA does not survive a fork.
-    context = multiprocessing.get_context('forkserver')
+    # CUDA does not survive a fork, and libraries ask for it when imported.
+    method = 'spawn' if torch.cuda.is_available() else 'forkserver'
+    context = multiprocessing.get_context(method)
     context.set_forkserver_preload(list(preload))
 
     def run(name: str, seed: int, wanted: Any) -> None:
@@ -60,7 +64,9 @@ def run_trials(
                     f'{process.exitcode}; what it said is in '
                     f'{folder}/log.txt.'
                 )
-        print(f'{name} with seed {seed} is done', flush=True)
+        values = read_result(folder).items()
+        found = [f'{k} {v:.4g}' for k, v in values if isinstance(v, float)]
+        print(f'{name} with seed {seed}: {", ".join(found)}', flush=True)
 
     # Threads wait; a process of a pool may have no data workers.
     pool = ThreadPoolExecutor(jobs)
