@@ -140,11 +140,7 @@ def predict_some(config: str, checkpoint: str, threads: str) -> None:
 
 
 def measure_memory(
-    files: Sequence[str],
-    config: str,
-    checkpoint: str,
-    cfg: Config,
-    threads: int,
+    files: Sequence[str], config: str, checkpoint: str, threads: int
 ) -> dict[str, float]:
     """Measure the peak memory, in MB, of processes that predict on Linux.
 
