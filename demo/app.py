@@ -24,17 +24,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = Path(sys.prefix, 'demo')
 """Where make demo puts gradio and what it needs: an older pillow."""
 
-sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'demo'), str(PACKAGES)]
+sys.path[:0] = [str(ROOT / 'demo'), str(PACKAGES)]
 
 from mmengine.device import get_device  # noqa: E402
 
-from mmvheat.engine.errors import UserError, run_main  # noqa: E402
-from mmvheat.visualization.layers import (  # noqa: E402
-    PictureError,
-)
-from mmvheat.visualization.networks import (  # noqa: E402
-    load_network,
-)
+from mmvheat.errors import UserError, run_main  # noqa: E402
+from mmvheat.visualization.networks import load_network  # noqa: E402
 
 QUICKSTART = {
     'Mask R-CNN: digits outlined': (
@@ -101,13 +96,12 @@ def find_models(args: Namespace) -> dict[str, tuple[str, str, list[str]]]:
     Raises:
         UserError: If a file is missing or the training fails.
     """
-    from infer import list_images
+    from mmvheat.commands.arguments import list_images
 
     if args.config:
         images = []
         if args.images:
-            root, names = list_images(args.images)
-            images = [str(Path(root, name)) for name in names[:SAMPLES]]
+            images = [*list_images(args.images).values()][:SAMPLES]
         if not Path(args.checkpoint).is_file():
             raise UserError(f'The checkpoint {args.checkpoint} is not there.')
         models = {Path(args.config).stem: (args.config, args.checkpoint)}
@@ -184,12 +178,9 @@ def load(args: Namespace) -> tuple[dict, dict]:
     from exhibit import Exhibit
 
     exhibits, samples = {}, {}
-    try:
-        for name, (config, path, images) in find_models(args).items():
-            network = load_network(config, path, device=args.device)
-            exhibits[name], samples[name] = Exhibit(network), images
-    except PictureError as error:
-        raise UserError(str(error)) from error
+    for name, (config, path, images) in find_models(args).items():
+        network = load_network(config, path, device=args.device)
+        exhibits[name], samples[name] = Exhibit(network), images
     return exhibits, samples
 
 

@@ -168,8 +168,7 @@ def run(name: str, arguments: list[str]) -> None:
         )
         sys.exit(1)
     # Said by whatever imports mmengine.
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-    warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+    warnings.filterwarnings('ignore', '.*pkg_resources')
     sys.argv = [f'mmvheat {name}', *arguments]
     try:
         _function_of(command)()
@@ -192,7 +191,7 @@ def _function_of(command: Command) -> Callable[[], None]:
         module = '.'.join(['mmvheat', *source.with_suffix('').parts])
 
         def call() -> None:
-            from mmvheat.engine.errors import run_main
+            from mmvheat.errors import run_main
 
             main = importlib.import_module(module).main
             run_main(lambda: sys.exit(main()))

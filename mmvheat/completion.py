@@ -26,7 +26,7 @@ def options_of(name: str) -> list[str]:
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Call)
             and getattr(node.func, 'attr', getattr(node.func, 'id', ''))
-            in ('add_argument', 'add')
+            in ('add_argument', 'add_options', 'add')
             for argument in node.args
             if isinstance(argument, ast.Constant)
             and str(argument.value).startswith('--')

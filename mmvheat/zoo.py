@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from prettytable import PrettyTable, TableStyle
 
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.errors import UserError, run_main
 
 ROOT = Path(__file__).parent / '.mim'
 _TASKS = dict(

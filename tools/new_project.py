@@ -9,10 +9,9 @@ Installed, it is ``mmvheat new``. See docs/own_data.md.
 import warnings
 
 # Said whenever mmengine, mmdet and others are imported.
-warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+warnings.filterwarnings('ignore', '.*pkg_resources')
 
-from mmvheat.engine.errors import run_main  # noqa: E402
+from mmvheat.errors import run_main  # noqa: E402
 from mmvheat.projects.command import main  # noqa: E402
 
 if __name__ == '__main__':

@@ -10,33 +10,25 @@ Prints the metrics as a table and writes them to ``metrics.json`` and
 from __future__ import annotations
 
 import argparse
-import json
-import os.path as osp
 import warnings
-from numbers import Real
-from operator import methodcaller
 
 # Said whenever mmengine, mmdet and others are imported.
-warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+warnings.filterwarnings('ignore', '.*pkg_resources')
 
-from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from prettytable import PrettyTable, TableStyle
 
-from mmvheat.engine.checks import check_paths
-from mmvheat.engine.config import (
-    ConfigOptions,
+from mmvheat.commands.arguments import add_options
+from mmvheat.commands.config import (
     enable_painting,
     enable_test_amp,
     enable_tta,
-    load_config,
     set_work_dir,
 )
-from mmvheat.engine.environment import prepare_environment
-from mmvheat.engine.errors import UserError, is_local_main, run_main
+from mmvheat.commands.environment import prepare_environment
+from mmvheat.commands.testing import add_output, load_test_config, report
+from mmvheat.datasets.checks import check_paths
+from mmvheat.errors import is_local_main, run_main
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,13 +45,6 @@ def parse_args() -> argparse.Namespace:
         help='test-time augmentation',
     )
     parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bf16',
-        choices=['bf16', 'fp16'],
-        help='mixed precision; bf16 unless fp16 is named',
-    )
-    parser.add_argument(
         '--show-dir', help='paint predictions beside ground truth there'
     )
     parser.add_argument(
@@ -67,75 +52,14 @@ def parse_args() -> argparse.Namespace:
         help='write predictions: a .pkl file, or for segmentation a folder '
         'of label maps',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='change settings of the config',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='set by dist_test.sh and slurm_test.sh',
-    )
+    add_options(parser, '--amp', '--cfg-options', '--launcher')
     return parser.parse_args()
-
-
-def add_output(cfg: Config, out: str) -> None:
-    """Write predictions of the test to ``out``."""
-    evaluators = cfg.test_evaluator
-    if isinstance(evaluators, dict):
-        evaluators = [evaluators]
-    if cfg.default_scope == 'mmseg':
-        if osp.splitext(out)[1]:
-            raise UserError(
-                f'--out {out} looks like a file; for segmentation give a '
-                'folder, which receives one label map per image.'
-            )
-        evaluators[0].output_dir = out
-    else:
-        if not out.endswith(('.pkl', '.pickle')):
-            raise UserError(f'--out {out} must end in .pkl.')
-        kind = (
-            'DumpDetResults'
-            if cfg.default_scope == 'mmdet'
-            else ('DumpResults')
-        )
-        evaluators = [*evaluators, dict(type=kind, out_file_path=out)]
-    cfg.test_evaluator = evaluators
-
-
-def report(cfg: Config, checkpoint: str, metrics: dict, tta: bool) -> None:
-    """Print the metrics and write them to the work dir."""
-    name = 'metrics_tta' if tta else 'metrics'
-    record = dict(
-        config=cfg.filename, checkpoint=checkpoint, tta=tta, metrics=metrics
-    )
-    with open(osp.join(cfg.work_dir, f'{name}.json'), 'w') as file:
-        json.dump(record, file, indent=2, default=methodcaller('tolist'))
-    table = PrettyTable(['metric', 'value'], align='l')
-    table.set_style(TableStyle.MARKDOWN)
-    for key, value in metrics.items():
-        if isinstance(value, Real):  # not, say, a confusion matrix
-            table.add_row([key, f'{value:.4g}'])
-    with open(osp.join(cfg.work_dir, f'{name}.md'), 'w') as file:
-        file.write(f'{table}\n')
-    print_log(f'Metrics ({cfg.work_dir}/{name}.json)\n{table}', 'current')
 
 
 def main() -> None:
     """Test."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
-        raise UserError(
-            f'{args.config} has no test_dataloader or no test_evaluator; '
-            'give a config that tests.'
-        )
-    cfg.load_from = args.checkpoint
-    cfg.resume = False
+    cfg = load_test_config(args.config, args.checkpoint, args.cfg_options)
     set_work_dir(cfg, args.work_dir)
     if args.tta:
         enable_tta(cfg)

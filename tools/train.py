@@ -15,22 +15,21 @@ import argparse
 import warnings
 
 # Said whenever mmengine, mmdet and others are imported.
-warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-warnings.filterwarnings('ignore', 'Deprecated call to `pkg_resources')
+warnings.filterwarnings('ignore', '.*pkg_resources')
 
 from mmengine.registry import RUNNERS
 
-from mmvheat.engine.checks import check_paths
-from mmvheat.engine.config import (
-    ConfigOptions,
+from mmvheat.commands.arguments import add_options
+from mmvheat.commands.config import (
     add_trackers,
     enable_amp,
     enable_auto_scale_lr,
     load_config,
     set_work_dir,
 )
-from mmvheat.engine.environment import choose_start, prepare_environment
-from mmvheat.engine.errors import UserError, is_local_main, run_main
+from mmvheat.commands.environment import choose_start, prepare_environment
+from mmvheat.datasets.checks import check_paths
+from mmvheat.errors import UserError, is_local_main, run_main
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,13 +39,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bf16',
-        choices=['bf16', 'fp16'],
-        help='mixed precision; bf16 unless fp16 is named',
-    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -68,20 +60,7 @@ def parse_args() -> argparse.Namespace:
         choices=['tensorboard', 'wandb', 'mlflow'],
         help='log to these as well',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='change settings of the config, e.g. '
-        'optim_wrapper.optimizer.lr=1e-4',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='set by dist_train.sh and slurm_train.sh',
-    )
+    add_options(parser, '--amp', '--cfg-options', '--launcher')
     return parser.parse_args()
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..version import __version__
 from .converter import convert_checkpoint, get_grid
-from .layout import find_nonfinite, read_checkpoint
+from .layout import read_checkpoint
+from .publish import describe_source
 from .reader import CheckpointError
 from .summary import summarize_checkpoint
-from .writer import check_target, hash_file, write_checkpoint
+from .writer import check_target, write_checkpoint
 
 DESCRIPTION = """\
 Convert vHeat checkpoints for another image size and task.
@@ -150,21 +150,13 @@ def convert(source: str, target: Path, args: argparse.Namespace) -> str:
         )
     size = to_pair(args.tg_size)
     weights = convert_checkpoint(checkpoint, size, args.method, args.task)
-    bad = find_nonfinite(weights)
-    if bad:
-        print(
-            f'warning: {source} holds NaN or infinity in {", ".join(bad)}',
-            file=sys.stderr,
-        )
     meta = dict(
-        source=Path(source).name,
-        source_sha256=hash_file(source),
+        describe_source(source, weights),
         source_size=list(info.img_size),
         target_size=list(size),
         method=args.method,
         task=args.task,
         averaged=checkpoint.layout in ('model_ema', 'ema_state_dict'),
-        mmvheat_version=__version__,
     )
     write_checkpoint(weights, target, meta=meta)
     dropped = len(checkpoint.state_dict) - len(weights)

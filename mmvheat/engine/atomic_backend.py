@@ -10,8 +10,7 @@ from pathlib import Path
 from mmengine.fileio import LocalBackend, register_backend
 
 from mmvheat.checkpoint.writer import replace_file
-
-from .errors import UserError
+from mmvheat.errors import UserError
 
 
 class AtomicBackend(LocalBackend):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from . import operators  # noqa: F401 (registers torch.ops.mmvheat)
 from .programs import Program

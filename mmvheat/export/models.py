@@ -9,8 +9,9 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from mmvheat.checkpoint import load_pretrained, read_file
-from mmvheat.engine.config import innermost_dataset, load_config
-from mmvheat.engine.errors import UserError
+from mmvheat.commands import config as configs
+from mmvheat.commands.config import innermost_dataset, load_config
+from mmvheat.errors import UserError
 from mmvheat.models import vHeat
 from mmvheat.version import __version__
 
@@ -40,15 +41,15 @@ def build_model(config: str, checkpoint: str) -> tuple[nn.Module, Config]:
     """
     cfg = load_config(config)
     init_default_scope(cfg.default_scope)
-    settings = cfg.get('model')
-    if not settings:
+    if not cfg.get('model'):
         raise UserError(f'{config} has no model to export.')
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    if settings.get('backbone'):  # a restorer has none
-        settings.backbone.init_cfg = None
-    model = MODELS.build(settings)
-    model.dataset_meta = _read_meta(cfg)
+    if cfg.model.get('backbone'):  # a restorer has none
+        cfg.model.backbone.init_cfg = None
+    model = configs.build_model(cfg)
+    model.dataset_meta = meta = configs.read_metainfo(cfg)
+    if meta.get('classes') and meta.get('palette'):
+        # A data set with classes of its own keeps the colours of COCO's.
+        meta['palette'] = meta['palette'][: len(meta['classes'])]
     if checkpoint != NO_WEIGHTS:
         content = read_file(checkpoint)
         weights = content.get('state_dict', content)
@@ -64,8 +65,8 @@ def build_model(config: str, checkpoint: str) -> tuple[nn.Module, Config]:
                 f'tensors of {config}, such as {missing[0]}; give the '
                 'checkpoint of the whole model.'
             )
-        meta = content.get('meta', {}).get('dataset_meta') or {}
-        model.dataset_meta.update(meta)
+        own = content.get('meta', {}).get('dataset_meta') or {}
+        model.dataset_meta.update(own)
     model.cfg = cfg
     return model.eval(), cfg
 
@@ -197,17 +198,6 @@ def list_training_images(cfg: Config, count: int) -> list[str]:
     step = max(1, len(dataset) // count)
     chosen = range(0, len(dataset), step)[:count]
     return [dataset.get_data_info(i)['img_path'] for i in chosen]
-
-
-def _read_meta(cfg: Config) -> dict[str, Any]:
-    """Read classes and palette off the test data, without its files."""
-    settings = innermost_dataset(cfg.test_dataloader.dataset).copy()
-    settings.update(lazy_init=True, pipeline=[])
-    meta = dict(DATASETS.build(settings).metainfo)
-    if meta.get('classes') and meta.get('palette'):
-        # A data set with classes of its own keeps the colours of COCO's.
-        meta['palette'] = meta['palette'][: len(meta['classes'])]
-    return meta
 
 
 def _read_steps(cfg: Config) -> dict[str, Any]:

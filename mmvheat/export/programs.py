@@ -17,7 +17,7 @@ from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.fast import disabled
 from mmvheat.models.heat_block import HeatConduction
 from mmvheat.nn import PooledSource, Propagator

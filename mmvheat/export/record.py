@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as hooks
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from .programs import Backbone, make_images
 

@@ -21,8 +21,8 @@ from torch import nn
 
 from mmvheat.checkpoint import CheckpointError, read_file
 from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.config import register_task_library
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import register_task_library
+from mmvheat.errors import UserError
 from mmvheat.models import vHeat
 from mmvheat.version import __version__
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
-from mmvheat.engine.config import innermost_dataset
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import innermost_dataset
+from mmvheat.errors import UserError
 
 _WORD = re.compile(r'[\w-]*')
 _SCOPES = ('mmdet', 'mmseg', 'mmpretrain', 'mmengine', 'mmvheat')

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from .precision import quantize, store_half
 from .programs import Backbone, fix_decays, free_sizes, make_images

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os.path as osp
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from .records import DataSet, Findings, Sample, Shape, Thing
 

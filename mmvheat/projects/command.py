@@ -7,7 +7,7 @@ import dataclasses
 import os.path as osp
 import sys
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from .project import Options, create, read_state, title_of, update
 from .readers import READERS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from .fitting import Fit
 from .models import Base, fit_heads

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from functools import cached_property
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from .records import Findings
 

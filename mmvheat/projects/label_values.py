@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from .label_scan import Scan, colours_of, open_map, pack, scan_map
 from .map_names import Colour, MapNames

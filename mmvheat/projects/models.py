@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.zoo import Model, list_models
 
 # By task: folders of configs whose number of classes stands in plain dicts.

@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 
-from mmvheat.engine.config import load_config
+from mmvheat.commands.config import load_config
 
 _CELL = 400  # pixels a side that images are painted at: names can be read
 _COLUMNS = 3

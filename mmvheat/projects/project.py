@@ -17,7 +17,7 @@ from pathlib import Path
 from shlex import quote
 
 from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.version import __version__
 
 from .clean import check_size, clean, keep_outlines

@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter, defaultdict
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from .records import DataSet, Sample
 

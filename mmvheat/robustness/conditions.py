@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from mmvheat.engine.config import innermost_dataset
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import innermost_dataset
+from mmvheat.errors import UserError
 
 from .transforms import BENCHMARK, CORRUPTIONS, FILTERS, SEVERITIES
 

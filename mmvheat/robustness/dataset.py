@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from mmvheat.datasets.imagenet_variants import folder_classes, synsets
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 

@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from mmvheat.datasets.imagenet_variants import class_indices, folder_classes
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 CUES = re.compile(r'([a-z]+)\d*-([a-z]+)\d*\.')
 

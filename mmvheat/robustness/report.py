@@ -8,16 +8,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from prettytable import PrettyTable, TableStyle
+from mmengine.config import Config
 
-from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.errors import UserError
+from mmvheat.analysis.tables import make_table
+from mmvheat.checkpoint.writer import hash_file, replace_file
+from mmvheat.errors import UserError
 from mmvheat.visualization.curves import HEADLINES
 
 from . import summary
 from .transforms import BENCHMARK, FILTERS, SEVERITIES
 
 METRICS = {**HEADLINES, 'shape_bias': 'shape bias (%)'}
+
+
+def make_result(cfg: Config, tests: list[dict], **facts) -> dict:
+    """Put together what ``robustness.json`` holds.
+
+    Args:
+        cfg (Config): The config that was tested.
+        tests (list[dict]): Of :func:`run_tests`.
+        **facts: ``title`` of the model and name of the ``data``.
+
+    Raises:
+        UserError: The tests have no metric that can stand in a table.
+    """
+    result = dict(
+        **facts,
+        config=cfg.filename,
+        checkpoint=cfg.load_from,
+        checkpoint_sha256=hash_file(cfg.load_from),
+        classes=cfg.model.get('head', {}).get('num_classes'),
+        tests=tests,
+    )
+    if not list_metrics(result):
+        raise UserError(
+            f'The test of {cfg.filename} gives '
+            f'{", ".join(tests[0]["metrics"])}, but none of '
+            f'{", ".join(METRICS)}; add a metric that does.'
+        )
+    return result
 
 
 def read_result(path: str | Path) -> dict:
@@ -152,10 +181,15 @@ def _draw_summary(results: Sequence[dict]) -> str:
         for result in results
     ]
     names = list(dict.fromkeys(n for *_, values in rows for n in values))
-    table = _new_table(['model', 'metric', *names])
-    for title, metric, values in rows:
-        cells = [_format(values.get(name, math.nan)) for name in names]
-        table.add_row([title, METRICS[metric], *cells])
+    cells = (
+        [
+            title,
+            METRICS[m],
+            *(_format(v.get(name, math.nan)) for name in names),
+        ]
+        for title, m, v in rows
+    )
+    table = make_table(['model', 'metric', *names], cells)
     return f'# Robustness: {results[0]["data"]}\n\n{table}'
 
 
@@ -187,17 +221,8 @@ def _draw_table(results: Sequence[dict], metric: str) -> str:
             else:
                 means = [fmean(table[name].values()) for table in tables]
                 rows.append([name, *means])
-    table = _new_table([METRICS[metric], *map(str, columns)])
-    for name, *values in rows:
-        table.add_row([name, *map(_format, values)])
-    return str(table)
-
-
-def _new_table(columns: Sequence[str]) -> PrettyTable:
-    table = PrettyTable(columns, align='r')
-    table.align[columns[0]] = 'l'
-    table.set_style(TableStyle.MARKDOWN)
-    return table
+    cells = ([name, *map(_format, values)] for name, *values in rows)
+    return make_table([METRICS[metric], *map(str, columns)], cells)
 
 
 def _format(value: float) -> str:

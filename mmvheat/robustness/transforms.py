@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 CORRUPTIONS = {
     'noise': ('gaussian_noise', 'shot_noise', 'impulse_noise'),

@@ -13,13 +13,33 @@ from PIL import Image
 
 from mmvheat.checkpoint.writer import replace_file
 
-from .heat_pictures import draw_heat_frame, heat_norm
+from .heat import conduct
+from .heat_pictures import Conduction, draw_heat_frame, heat_norm
 from .style import PathLike, colorize, new_figure, render
 
 FILM_CAPTION = (
     'The same heat over time: t = 0 is the source, t = 1 what the operator of '
     'the network gives; the amount of heat stays the same.'
 )
+
+
+def conduct_film(
+    picture: np.ndarray,
+    conduction: Conduction,
+    until: float = 1.0,
+    steps: int = 40,
+) -> list[np.ndarray]:
+    """Draw how a source spreads over time.
+
+    Args:
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3).
+        conduction (Conduction): Source and block.
+        until (float): The last time. Defaults to 1.
+        steps (int): Steps of time. Defaults to 40.
+    """
+    times = np.linspace(0, until, steps + 1)
+    frames = conduct(conduction.source, conduction.predicted_k, times)
+    return draw_film(picture, frames, times, conduction.title)
 
 
 def draw_film(

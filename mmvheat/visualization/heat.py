@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from mmvheat.models import vHeat, vHeatIR
 from mmvheat.ops import heat_decay, propagate, resize_freq_embed
 
-from .layers import (
-    PictureError,
-)
+from .layers import PictureError
 
 Size = tuple[int, int]
 
@@ -31,8 +29,44 @@ def list_depths(backbone: vHeat | vHeatIR) -> list[int]:
     return [len(blocks) for blocks in _list_blocks(backbone)]
 
 
+def choose_blocks(
+    backbone: vHeat | vHeatIR,
+    stage: int | None = None,
+    block: int | None = None,
+) -> list[tuple[int, int]]:
+    """List stages with one block of each, both counted from 1.
+
+    Args:
+        backbone (vHeat | vHeatIR): The backbone.
+        stage (int, optional): The only stage. Defaults to None, all.
+        block (int, optional): The block. Defaults to None, the last.
+
+    Raises:
+        PictureError: If there is no such stage or block.
+    """
+    depths = list_depths(backbone)
+    chosen = []
+    for number in range(1, len(depths) + 1) if stage is None else [stage]:
+        _check_number('stage', number, 1, len(depths))
+        depth = depths[number - 1]
+        chosen.append((number, depth if block is None else block))
+        _check_number(f'block of stage {number}', chosen[-1][1], 1, depth)
+    return chosen
+
+
+def _check_number(what: str, number: int, first: int, last: int) -> None:
+    if not first <= number <= last:
+        raise PictureError(
+            f'There is no {what} {number}; give one from {first} to {last}.'
+        )
+
+
 def predict_k(
-    backbone: vHeat | vHeatIR, size: Size, stage: int, block: int
+    backbone: vHeat | vHeatIR,
+    size: Size,
+    stage: int,
+    block: int,
+    channels: Sequence[int] = (),
 ) -> np.ndarray:
     """Predict k of one block for images of a size.
 
@@ -46,13 +80,15 @@ def predict_k(
             the backbone gets them.
         stage (int): The stage from 0.
         block (int): Its block from 0.
+        channels (Sequence[int]): Channels from 0. Defaults to all.
 
     Returns:
         np.ndarray: Diffusivity times time of every frequency and channel,
         float32 (H, W, C) on the plate of the stage.
 
     Raises:
-        PictureError: If the block does not conduct heat with such a k.
+        PictureError: If the block does not conduct heat with such a k, or
+            has no such channel.
     """
     op = _list_blocks(backbone)[stage][block].op
     if isinstance(backbone, vHeat):
@@ -66,7 +102,11 @@ def predict_k(
             )
         else:
             embedding = resize_freq_embed(embedding, plate, mode='bicubic')
-        return _predict_k(op, embedding).float().cpu().numpy()
+        k = _predict_k(op, embedding).float().cpu().numpy()
+    for channel in channels:
+        name = f'channel of stage {stage + 1}'
+        _check_number(name, channel, 0, k.shape[-1] - 1)
+    return k[..., list(channels)] if channels else k
 
 
 def collect_k(backbone: vHeat | vHeatIR, size: Size) -> list[list[np.ndarray]]:
@@ -175,6 +215,28 @@ def place_object(mask: np.ndarray, plate: Size) -> np.ndarray:
         mask.astype(np.float64), plate[::-1], interpolation=cv2.INTER_AREA
     )
     return source / source.sum()
+
+
+def place_heat(
+    picture: np.ndarray, plate: Size, pixel: Size | None = None
+) -> np.ndarray:
+    """Put the heat into a pixel, or the brightest object of a picture.
+
+    Args:
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3). Of an empty one
+            the middle gets the heat.
+        plate (tuple[int, int]): Height and width of the plate.
+        pixel (tuple[int, int], optional): Column x and row y.
+
+    Returns:
+        np.ndarray: The source, float64 of shape ``plate``, sum 1.
+    """
+    height, width = picture.shape[:2]
+    if pixel is None and np.ptp(picture):
+        return place_object(find_brightest_object(picture), plate)
+    return place_point(
+        pixel or (width // 2, height // 2), (height, width), plate
+    )
 
 
 def find_brightest_object(picture: np.ndarray) -> np.ndarray:
@@ -298,6 +360,20 @@ def compute_spectrum(k: np.ndarray) -> Spectrum:
         half_decay=_find_crossing(w, decay_rings[0], 0.5),
         energy=_mean_energy(decay),
     )
+
+
+def compute_spectra(
+    backbone: vHeat | vHeatIR, size: Size
+) -> list[list[Spectrum]]:
+    """Sum up every block, of every stage, for images of a size.
+
+    Raises:
+        PictureError: If the blocks do not conduct heat with such a k.
+    """
+    return [
+        [compute_spectrum(predict_k(backbone, size, i, j)) for j in range(n)]
+        for i, n in enumerate(list_depths(backbone))
+    ]
 
 
 def _summarize(rings: Iterable[np.ndarray]) -> np.ndarray:

@@ -11,8 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
+from prettytable import PrettyTable
 
-from .heat import Spectrum
+from mmvheat.models import vHeat, vHeatIR
+
+from .heat import Spectrum, conduct, place_heat, predict_k
 from .style import (
     COLOR_MAP,
     LINE_COLORS,
@@ -55,6 +58,7 @@ class Conduction:
         constant (np.ndarray): After conduction by the constant, (H, W).
         predicted (np.ndarray): After that by the predicted k, (H, W).
         k (float): The constant.
+        predicted_k (np.ndarray, optional): The predicted k, (H, W, C).
     """
 
     title: str
@@ -62,6 +66,40 @@ class Conduction:
     constant: np.ndarray
     predicted: np.ndarray
     k: float
+    predicted_k: np.ndarray | None = None
+
+
+def conduct_heat_of(
+    picture: np.ndarray,
+    backbone: vHeat | vHeatIR,
+    blocks: Sequence[tuple[int, int]],
+    *,
+    pixel: tuple[int, int] | None = None,
+    channels: Sequence[int] = (),
+    k: float | None = None,
+) -> list[Conduction]:
+    """Let heat spread from a picture's brightest object, or from a pixel.
+
+    Args:
+        picture (np.ndarray): RGB uint8 of shape (H, W, 3).
+        backbone (vHeat | vHeatIR): What conducts.
+        blocks (Sequence[tuple[int, int]]): Of :func:`.heat.choose_blocks`.
+        pixel (tuple[int, int], optional): Column x and row y.
+        channels (Sequence[int]): Channels from 0. Defaults to all.
+        k (float, optional): The constant to compare with. Defaults to None,
+            the mean of the predicted k.
+    """
+    size, found = picture.shape[:2], []
+    for stage, block in blocks:
+        own = predict_k(backbone, size, stage - 1, block - 1, channels)
+        title = f'stage {stage}, block {block}'
+        if channels:
+            title += f', channels {" ".join(map(str, channels))}'
+        source = place_heat(picture, own.shape[:2], pixel)
+        constant = float(own.mean()) if k is None else k
+        after = (conduct(source, value)[0] for value in (constant, own))
+        found.append(Conduction(title, source, *after, constant, own))
+    return found
 
 
 def draw_conductions(
@@ -165,6 +203,30 @@ def draw_sizes(
             )
     columns[0][0].legend(frameon=False, fontsize=8, title='image')
     return figure
+
+
+def tabulate_spectra(
+    spectra: Mapping[str, Sequence[Sequence[Spectrum]]],
+) -> PrettyTable:
+    """Tabulate the spectra that :func:`draw_sizes` draws, of every block."""
+    table = PrettyTable(
+        ['image', 'stage', 'block', 'mean k (cells^2)']
+        + ['half-decay w (rad/cell)', 'half-decay radius (cells)']
+        + ['energy that survives (%)'],
+        align='r',
+    )
+    for size, stages in spectra.items():
+        for stage, blocks in enumerate(stages, 1):
+            for block, found in enumerate(blocks, 1):
+                half = ['never', 'none']
+                if np.isfinite(found.half_decay):
+                    half = [found.half_decay, found.half_decay_cells]
+                    half = [f'{value:.2f}' for value in half]
+                table.add_row(
+                    [size, stage, block, f'{found.k.mean():.3f}', *half]
+                    + [f'{100 * found.energy:.1f}']
+                )
+    return table
 
 
 def draw_heat_frame(

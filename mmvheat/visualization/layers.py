@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmvheat.errors import UserError
 from mmvheat.models import vHeat, vHeatIR
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 _SPEC = re.compile(r'(.*?)(?:\[(\d+)\])?')
 
 
-class PictureError(Exception):
-    """A fault in what the user gave, told in one sentence."""
+class PictureError(UserError):
+    """A fault in what the user wants to see."""
 
 
 @dataclass(frozen=True)

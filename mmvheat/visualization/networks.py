@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
+from mmengine.registry import TRANSFORMS, DefaultScope
 from torch import Tensor, nn
 
 from mmvheat.models import ImageRestorer, vHeat, vHeatIR
@@ -88,7 +88,7 @@ class Network:
         """
         import mmcv
 
-        from mmvheat.engine.config import innermost_dataset
+        from mmvheat.commands.config import innermost_dataset
 
         settings = innermost_dataset(self.cfg.test_dataloader.dataset)
         steps, flag = [], 'color'
@@ -170,21 +170,15 @@ def load_network(
             other weights than it.
         CheckpointError: If the checkpoint cannot be read.
     """
-    from mmengine.model import revert_sync_batchnorm
-
-    from mmvheat import engine  # noqa: F401 (its safe reader)
+    from mmvheat.commands.config import build_model
 
     from .restoration import Restorer
 
     cfg = _read_config(config, options)
-    settings = cfg.model.copy()
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    _forget_pretrained(settings)
-    if (settings.get('test_cfg') or {}).get('mode') == 'slide':
-        settings.test_cfg = dict(mode='whole')  # a map shows all of an image
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = revert_sync_batchnorm(MODELS.build(settings))
+    _forget_pretrained(cfg.model)
+    if (cfg.model.get('test_cfg') or {}).get('mode') == 'slide':
+        cfg.model.test_cfg = dict(mode='whole')  # a map shows all of an image
+    model = build_model(cfg)
     kind = Restorer if isinstance(model, ImageRestorer) else Network
     if not hasattr(model, kind.backbone_name):
         raise PictureError(
@@ -244,7 +238,7 @@ def read_image(path: str) -> np.ndarray:
 
 
 def _read_config(path: str, options: Mapping | None) -> Config:
-    from mmvheat.engine.config import load_config
+    from mmvheat.commands.config import load_config
 
     if '::' in path:
         import mmengine.hub
@@ -315,16 +309,9 @@ def _load_weights(
 
 
 def _read_classes(cfg: Config) -> tuple[str, ...]:
-    from mmvheat.engine.config import innermost_dataset
+    from mmvheat.commands.config import read_metainfo
 
-    loader = cfg.get('test_dataloader')
-    if not loader:
-        return ()
-    settings = ConfigDict(innermost_dataset(loader.dataset))
-    settings.update(lazy_init=True, pipeline=[])
     try:
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            metainfo = DATASETS.build(settings).metainfo
-        return tuple(metainfo.get('classes') or ())
+        return tuple(read_metainfo(cfg).get('classes') or ())
     except Exception:  # names only; the data may be elsewhere
         return ()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .heat import Spectrum
 from .heat_pictures import draw_heat_frame
-from .receptive_field import Field, draw_field
+from .receptive_field import Field, add_bar, draw_field
 from .style import LINE_COLORS, finish_plot, new_figure
 
 CAPTION = (
@@ -54,12 +54,7 @@ def draw_overview(
     norm = LogNorm(1e-4, 1, clip=True)
     for axes, (name, field) in zip(all_axes, fields.items()):
         draw_field(axes, field, name, norm)
-    bottom.colorbar(
-        all_axes[0].images[0],
-        ax=list(all_axes),
-        label='mean |gradient| / largest',
-        shrink=0.8,
-    )
+    add_bar(bottom, all_axes)
     return figure
 
 

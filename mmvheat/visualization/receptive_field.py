@@ -8,23 +8,24 @@ norm's own channels would not depend on the image at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle
+from prettytable import PrettyTable
 from torch import Tensor
 
-from .layers import (
-    Layer,
-    record,
-)
-from .networks import (
-    Network,
-)
+from .layers import Layer, PictureError, list_stages, record
+from .networks import NONE, Network, load_network
 from .style import new_figure, show_map
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
@@ -101,6 +102,86 @@ def compute_field(
     return Field(total / count)
 
 
+def load_stages(
+    config: str,
+    checkpoint: str = NONE,
+    stages: Sequence[int] = (4,),
+    *,
+    device: str = 'cpu',
+    options: Mapping | None = None,
+) -> tuple[Network, dict[str, Layer]]:
+    """Load a network, and find stages whether it returns them or not.
+
+    Args:
+        config (str): As of :func:`load_network`.
+        checkpoint (str): As of :func:`load_network`.
+        stages (Sequence[int]): The stages from 1. Defaults to (4,).
+        device (str): As of :func:`load_network`.
+        options (Mapping, optional): As of :func:`load_network`.
+
+    Returns:
+        tuple[Network, dict[str, Layer]]: The network and its layers.
+
+    Raises:
+        PictureError: If the backbone has no such stage, or as of
+            :func:`load_network`.
+    """
+    network = load_network(config, checkpoint, device=device, options=options)
+    try:
+        return network, find_stages(network, config, stages)
+    except PictureError:
+        more = {**(options or {}), 'model.backbone.out_indices': (0, 1, 2, 3)}
+    if type(network.backbone).__name__ == 'ConvNeXt':
+        more['model.backbone.gap_before_final_norm'] = False
+    # A backbone without such an option: said below.
+    with suppress(TypeError, AssertionError, KeyError, ValueError):
+        network = load_network(config, checkpoint, device=device, options=more)
+    return network, find_stages(network, config, stages, 'has no')
+
+
+def find_stages(
+    network: Network,
+    config: str,
+    stages: Sequence[int],
+    fault: str = 'does not return',
+) -> dict[str, Layer]:
+    """Find stages, from 1, that a backbone returns.
+
+    Raises:
+        PictureError: If it returns one of them not.
+    """
+    found = list_stages(network)
+    names = [f'stage {stage}' for stage in stages]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise PictureError(
+            f'The {type(network.backbone).__name__} of {config} {fault} '
+            f'{missing[0]}, but {", ".join(found)}; choose of these with '
+            '--stage, or in vis_erf.py name a layer with --layer.'
+        )
+    return {name: found[name] for name in names}
+
+
+def name_models(models: Sequence[tuple[str, str]]) -> list[str]:
+    """Name models, config and checkpoint, in a few words each."""
+    names = [Path(config.rpartition('::')[2]).stem for config, _ in models]
+    counts = Counter(
+        name
+        for name, (_, checkpoint) in zip(names, models)
+        if checkpoint != NONE
+    )
+    titles = []
+    for name, (_, checkpoint) in zip(names, models):
+        short = name.split('_')
+        # algorithm and backbone: the rest is the recipe
+        title = '_'.join(short[:2]) if len(short) > 2 else name
+        weights = 'random weights' if checkpoint == NONE else 'trained'
+        if counts[name] > 1 and checkpoint != NONE:
+            weights = Path(checkpoint).stem
+        titles.append(f'{title}, {weights}')
+    return titles
+
+
 def make_forward(network: Network, layer: Layer) -> Callable[[Tensor], Tensor]:
     """Make the function from an image to the map of a layer.
 
@@ -121,6 +202,35 @@ def make_forward(network: Network, layer: Layer) -> Callable[[Tensor], Tensor]:
     return forward
 
 
+def measure_field(
+    network: Network, layer: Layer, images: Iterable[np.ndarray]
+) -> Field:
+    """Compute the receptive field of a layer of a network.
+
+    Args:
+        network (Network): The network.
+        layer (Layer): As of :func:`make_forward`.
+        images (Iterable[np.ndarray]): RGB uint8 of one shape (H, W, 3).
+    """
+    inputs = (network.normalize(i).to(network.device) for i in images)
+    return compute_field(make_forward(network, layer), inputs)
+
+
+def make_noise(count: int, side: int) -> Iterator[np.ndarray]:
+    """Make random images, the same every time, uint8 (side, side, 3)."""
+    noise = np.random.default_rng(0)
+    for _ in range(count):
+        yield noise.integers(0, 256, (side, side, 3), np.uint8)
+
+
+def cut_square(image: np.ndarray, side: int) -> np.ndarray:
+    """Cut the middle out of an image (H, W, 3) and resize it to a square."""
+    short = min(image.shape[:2])
+    top, left = ((length - short) // 2 for length in image.shape[:2])
+    square = image[top : top + short, left : left + short]
+    return cv2.resize(square, (side, side))
+
+
 def draw_fields(fields: Mapping[str, Field], columns: int = 4) -> Figure:
     """Draw fields side by side.
 
@@ -137,16 +247,18 @@ def draw_fields(fields: Mapping[str, Field], columns: int = 4) -> Figure:
         draw_field(axes, field, title, norm)
     for axes in all_axes:
         axes.axis('off')
-    figure.colorbar(
-        all_axes[0].images[0],
-        ax=list(all_axes),
-        label='mean |gradient| / largest',
-        shrink=0.8,
-    )
+    add_bar(figure, all_axes)
     return figure
 
 
-def draw_field(axes, field: Field, title: str, norm: LogNorm) -> None:
+def add_bar(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
+    """Add the colour bar of fields that are drawn already."""
+    axes = list(axes)
+    label = 'mean |gradient| / largest'
+    figure.colorbar(axes[0].images[0], ax=axes, label=label, shrink=0.8)
+
+
+def draw_field(axes: Axes, field: Field, title: str, norm: LogNorm) -> None:
     """Draw one field with the circles that hold 50 % and 99 % of it."""
     show_map(axes, field.values / field.values.max(), title, norm=norm,
              bar=False)  # fmt: skip
@@ -164,9 +276,15 @@ def draw_field(axes, field: Field, title: str, norm: LogNorm) -> None:
             )
 
 
-def list_radii(field: Field, shares: Sequence[float] = SHARES) -> list[float]:
-    """Find the radii in pixels that hold each of several shares."""
-    return [field.find_radius(share) for share in shares]
+def tabulate_radii(fields: Mapping[str, Field]) -> PrettyTable:
+    """Tabulate the radii of fields by their titles."""
+    header = [f'radius of {100 * share:.0f} % (px)' for share in SHARES]
+    table = PrettyTable(['model', *header], align='r')
+    table.align['model'] = 'l'
+    for title, field in fields.items():
+        radii = [f'{field.find_radius(share):.1f}' for share in SHARES]
+        table.add_row([title.replace('\n', ', '), *radii])
+    return table
 
 
 def _find_median(weights: np.ndarray) -> float:

@@ -48,7 +48,7 @@ class Restoration:
             dict[str, str]: Of ``degraded`` and ``restored`` PSNR and SSIM in
             words, where there is a clean image of their size.
         """
-        from mmvheat.engine.image_quality import compute_psnr, compute_ssim
+        from mmvheat.evaluation.image_quality import compute_psnr, compute_ssim
 
         found = {}
         for name in ('degraded', 'restored'):

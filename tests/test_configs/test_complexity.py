@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from complexity import build, count_flops, define_flops, measure
 from get_flops import describe, find_readmes, make_folder_table
 from mmengine.analysis import get_model_complexity_info
 from mmengine.registry import MODELS
 from tiny_config import ROOT, load_config, make_tiny
 from torch import nn
 
+from mmvheat.analysis.complexity import (
+    count_flops,
+    define_flops,
+    measure,
+)
+from mmvheat.commands.config import build_model
 from mmvheat.models import vHeat
 
 DET = 'mask_rcnn/mask-rcnn_vheat-{}_fpn_1x_coco.py'
@@ -86,7 +91,7 @@ def test_counts_by_the_convention_of_mmengine(
     name: str, digit_scenes: Path
 ) -> None:
     cfg = make_tiny(load_config(ROOT / 'configs' / name), digit_scenes)
-    model = build(cfg).eval()
+    model = build_model(cfg).eval()
     model.auxiliary_head = None
     if 'vheat' in name:
         # mmengine miscounts a matrix times a batch of matrices.
@@ -226,7 +231,7 @@ def run_get_flops(monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Run the command in this process and return its exit code."""
     import get_flops
 
-    from mmvheat.engine.errors import run_main
+    from mmvheat.errors import run_main
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr('sys.argv', ['get_flops.py', *arguments])

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from tiny_config import CONFIGS, NAMES, ROOT, load_config, make_tiny
 
-from mmvheat.engine.checks import check_dataset
-from mmvheat.engine.errors import UserError
+from mmvheat.datasets.checks import check_dataset
+from mmvheat.errors import UserError
 
 every_config = pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import import_modules_from_strings
 
-from mmvheat.engine.config import register_task_library
+from mmvheat.commands.config import register_task_library
 
 ROOT = Path(__file__).parents[2] / 'configs/robustness/quickstart'
 OTHERS = sorted([*ROOT.glob('*swin*.py'), *ROOT.glob('*convnext*.py')])

@@ -96,7 +96,7 @@ def test_fixed_decays_change_nothing_and_depend_on_nothing(segmentor):
 
 
 def test_heads_without_a_program_are_named(segmentor):
-    from mmvheat.engine.errors import UserError
+    from mmvheat.errors import UserError
     from mmvheat.export import build_program
 
     detector = build_detector('faster-rcnn_r50_fpn')
@@ -116,7 +116,7 @@ class Unrecordable(torch.nn.Module):
 
 
 def test_what_cannot_be_recorded_is_named_with_its_module(segmentor):
-    from mmvheat.engine.errors import UserError
+    from mmvheat.errors import UserError
     from mmvheat.export import build_program
     from mmvheat.export.record import record
 
@@ -147,7 +147,7 @@ class Untranslatable(torch.nn.Module):
 
 def test_what_has_no_form_in_onnx_is_named_with_its_module(tmp_path):
     pytest.importorskip('onnxscript')
-    from mmvheat.engine.errors import UserError
+    from mmvheat.errors import UserError
     from mmvheat.export import export
 
     path = tmp_path / 'model.onnx'
@@ -163,7 +163,7 @@ def test_what_has_no_form_in_onnx_is_named_with_its_module(tmp_path):
 def test_faults_of_onnxruntime_are_told_in_a_sentence(tmp_path):
     onnx = pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
-    from mmvheat.engine.errors import UserError
+    from mmvheat.errors import UserError
     from mmvheat.export.write import load
 
     helper, path = onnx.helper, tmp_path / 'model.onnx'

@@ -17,7 +17,7 @@ from tiny_models import (
 )
 
 from mmvheat.checkpoint import CheckpointError
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 ERRORS = (UserError, CheckpointError)
 PIPELINE = [

@@ -11,21 +11,28 @@ MAY_IMPORT = {
     'fast': {'ops'},
     'nn': {'ops', 'fast'},
     'models': {'ops', 'fast', 'nn', 'version'},
-    'checkpoint': {'ops', 'models'},
-    'engine': {'ops', 'models', 'checkpoint', 'compat'},
-    'export': {
-        'ops',
-        'fast',
-        'nn',
-        'models',
-        'checkpoint',
-        'engine',
-        'version',
+    'checkpoint': {'ops', 'models', 'version'},
+    'datasets': {'errors'},
+    'evaluation': set(),
+    'visualization': {'ops', 'models', 'checkpoint', 'errors'},
+    'engine': {
+        *('models', 'checkpoint', 'errors', 'compat'),
+        *('datasets', 'evaluation', 'visualization'),
     },
-    'datasets': set(),
-    'visualization': {'ops', 'models', 'checkpoint'},
-    'robustness': {'datasets', 'checkpoint', 'engine', 'visualization'},
-    'projects': {'engine', 'checkpoint', 'version', 'zoo'},
+    'commands': {'checkpoint', 'errors', 'engine', 'visualization'},
+    'analysis': {
+        *('models', 'checkpoint', 'errors', 'version', 'visualization'),
+        'commands',
+    },
+    'export': {
+        *('ops', 'fast', 'nn', 'models', 'checkpoint', 'errors', 'version'),
+        *('commands', 'deploy'),
+    },
+    'robustness': {
+        *('datasets', 'checkpoint', 'errors', 'visualization', 'engine'),
+        *('commands', 'analysis'),
+    },
+    'projects': {'checkpoint', 'errors', 'version', 'zoo', 'commands'},
 }
 LIBRARIES = {'ops': {'torch'}, 'fast': {'torch', 'triton'}, 'nn': {'torch'}}
 DOWNSTREAM = {'mmdet', 'mmseg', 'mmpretrain'}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from scenes import SIZE, make_scenes, write_folders
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.projects.records import Finding
 
 

@@ -13,8 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from scenes import NAMES, WRITERS, make_scenes, save
 
-from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import load_config
+from mmvheat.errors import UserError
 from mmvheat.projects import project
 from mmvheat.projects.config_text import write_config
 from mmvheat.projects.models import choose_base

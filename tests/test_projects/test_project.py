@@ -14,7 +14,7 @@ import pytest
 from mmengine.config import Config
 from scenes import make_scenes, write_coco, write_folders
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.projects import command, project
 from mmvheat.projects.painting import make_sheet
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from scenes import NAMES, SIZE, make_scenes, write_yolo
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.projects.folder import Folder, split_of
 from mmvheat.projects.readers import READERS
 from mmvheat.projects.records import Findings

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from scenes import make_scenes, save
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.projects.records import DataSet, Findings, Place, Sample, Thing
 from mmvheat.projects.splits import group_of, split
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import METRICS
 
-from mmvheat.engine.image_quality import prepare_image
+from mmvheat.evaluation.image_quality import prepare_image
 
 metrics = pytest.importorskip('skimage.metrics')
 color = pytest.importorskip('skimage.color')

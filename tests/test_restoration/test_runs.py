@@ -24,9 +24,9 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import CheckpointLoader
 from mmengine.visualization import Visualizer
 
-from mmvheat.engine.checks import check_dataset
-from mmvheat.engine.config import enable_painting, load_config
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import enable_painting, load_config
+from mmvheat.datasets.checks import check_dataset
+from mmvheat.errors import UserError
 from mmvheat.models import vHeatIR
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, METRICS, TRANSFORMS
 
 import mmvheat.robustness  # noqa: F401
 from mmvheat.datasets.imagenet_variants import class_indices
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.robustness.conditions import fingerprint, list_conditions
 from mmvheat.robustness.transforms import BENCHMARK, SEVERITIES
 

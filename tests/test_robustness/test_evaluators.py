@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.robustness import ShapeBias, SubsetAccuracy
 
 

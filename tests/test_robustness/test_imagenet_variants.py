@@ -17,7 +17,7 @@ from mmvheat.datasets.imagenet_variants import (
     folder_classes,
     synsets,
 )
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.robustness import ImageNetVariant
 
 

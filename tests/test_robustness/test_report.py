@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.robustness.report import (
     check_comparable,
     read_result,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 from mmvheat.robustness import CorruptImage, CropBorder, FilterFrequencies
 from mmvheat.robustness.transforms import (
     BENCHMARK,

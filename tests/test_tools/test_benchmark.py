@@ -26,7 +26,7 @@ from benchmark.timing import (  # noqa: E402
     time_interleaved,
 )
 
-from mmvheat.engine.errors import UserError  # noqa: E402
+from mmvheat.errors import UserError  # noqa: E402
 
 
 @pytest.fixture(scope='module')

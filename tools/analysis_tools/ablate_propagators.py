@@ -15,57 +15,51 @@ is tiny: it tells laws that work from those that do not, and no more.
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import os
-import runpy
-import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-from prettytable import PrettyTable, TableStyle
+from mmengine.registry import RUNNERS
 
+from mmvheat.analysis import trials
+from mmvheat.analysis.tables import make_table
 from mmvheat.checkpoint.writer import replace_file
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.commands.config import load_config
+from mmvheat.datasets import make_digit_scenes
+from mmvheat.errors import run_main
 from mmvheat.visualization import read_training_log
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/quickstart/vheat-n_2e_digit-crops-32x32.py'
 DATA = 'data/digit_scenes'
 METRIC = 'accuracy/top1'
-
-
-PYTHONS = multiprocessing.get_context('forkserver')
-"""Interpreters that have the libraries loaded: half of the time of a run."""
-PYTHONS.set_forkserver_preload(['mmpretrain.apis', 'mmvheat.engine'])
+COLUMNS = ['Law', 'Top-1 (%), mean', 'Deviation', 'Lowest', 'Highest', 'Runs']
 
 
 class Law(NamedTuple):
     """What is trained: its title, and what it changes in the backbone."""
 
     title: str
-    options: dict[str, object]
+    options: dict[str, Any]
 
 
-LAWS = {
-    'heat': Law('heat, k predicted from the FVE', {}),
-    'k1': Law('heat, k = 1', {'k': 1}),
-    'k5': Law('heat, k = 5', {'k': 5}),
-    'k20': Law('heat, k = 20', {'k': 20}),
-    'scalar': Law('heat, k a learned scalar', {'k': 'scalar'}),
-    'k0': Law('nothing spreads, k = 0', {'k': 0}),
-    'fractional': Law(
-        'fractional, alpha = 1', {'type': 'FractionalHeatPropagator'}
-    ),
-    'tail': Law('tail mix', {'type': 'TailPropagator'}),
-    'wave': Law(
-        'damped wave, v = 1, alpha = 0.1', {'type': 'DampedWavePropagator'}
-    ),
-}
+def _list_laws() -> dict[str, Law]:
+    laws = {'heat': Law('heat, k predicted from the FVE', {})}
+    for k in (1, 5, 20):
+        laws[f'k{k}'] = Law(f'heat, k = {k}', {'k': k})
+    laws['scalar'] = Law('heat, k a learned scalar', {'k': 'scalar'})
+    laws['k0'] = Law('nothing spreads, k = 0', {'k': 0})
+    for name, title, kind in (
+        ('fractional', 'fractional, alpha = 1', 'FractionalHeatPropagator'),
+        ('tail', 'tail mix', 'TailPropagator'),
+        ('wave', 'damped wave, v = 1, alpha = 0.1', 'DampedWavePropagator'),
+    ):
+        laws[name] = Law(title, {'propagator.type': kind})
+    return laws
+
+
+LAWS = _list_laws()
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,156 +85,63 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def list_options(law: Law) -> list[str]:
+def list_options(law: Law) -> dict[str, Any]:
     """List the ``--cfg-options`` of a law."""
-    names = {'type': 'propagator.type', 'k': 'k'}
-    return [
-        f'model.backbone.{names[key]}={value}'
-        for key, value in law.options.items()
-    ]
+    return {f'model.backbone.{k}': value for k, value in law.options.items()}
 
 
-def train(name: str, seed: int, folder: Path) -> dict:
-    """Train with one law and seed, unless that is done.
+def train(name: str, seed: int, folder: Path) -> dict[str, float]:
+    """Train with one law and seed.
 
     Args:
         name (str): Of :data:`LAWS`.
         seed (int): Seed of weights, batches and augmentation.
-        folder (Path): Work dir; ``result.json`` appears when it is done.
+        folder (Path): Work dir.
 
     Returns:
-        dict: ``options``, ``seed``, ``accuracy`` in percent and ``seconds``.
-
-    Raises:
-        UserError: The run failed.
+        dict: ``accuracy`` in percent and ``seconds``.
     """
-    options = list_options(LAWS[name])
-    done = folder / 'result.json'
-    if done.is_file():
-        result = json.loads(done.read_text())
-        if result['options'] == options:
-            return result
-    command = ['tools/train.py', CONFIG, f'--work-dir={folder}']
-    command += [f'--seed={seed}', '--cfg-options']
-    # Nothing but the last checkpoint is of use, and not for long.
-    command += ['default_hooks.checkpoint.interval=2', *options]
-    folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    code = run_in_child(command, folder / 'log.txt')
-    if code:
-        raise UserError(
-            f'Training with {name}, seed {seed}, ended with exit code '
-            f'{code}; what it said is in {folder / "log.txt"}.'
-        )
-    result = dict(
-        options=options,
-        seed=seed,
-        accuracy=read_training_log(folder).metrics[METRIC][-1][1],
-        seconds=time.monotonic() - start,
-    )
-    with replace_file(done) as partial:
-        Path(partial).write_text(json.dumps(result))
-    return result
-
-
-def run_in_child(command: list[str], log: Path) -> int:
-    """Run ``python COMMAND`` into a log; return its exit code."""
-    process = PYTHONS.Process(target=run_script, args=(command, log))
-    process.start()
-    try:
-        process.join()
-    finally:
-        process.terminate()  # if the keyboard interrupts
-    return process.exitcode
-
-
-def run_script(command: list[str], log: Path) -> None:
-    """Be ``python COMMAND``, printing to a file."""
-    os.chdir(ROOT)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    sys.argv = command
-    runpy.run_path(command[0], run_name='__main__')
-
-
-def make_data() -> None:
-    """Make the data set where it is not there."""
-    if not (ROOT / DATA / 'classification').is_dir():
-        tool = 'tools/dataset_converters/digit_scenes.py'
-        subprocess.run(
-            [sys.executable, tool, f'--out={DATA}'], cwd=ROOT, check=True
-        )
-
-
-def make_table(results: dict[str, list[dict]]) -> str:
-    """Draw a table in markdown: accuracy of every law over the seeds."""
-    table = PrettyTable(
-        ['Law', 'Top-1 (%), mean', 'Deviation', 'Lowest', 'Highest', 'Runs']
-    )
-    table.set_style(TableStyle.MARKDOWN)
-    table.align = 'r'
-    table.align['Law'] = 'l'
-    for name, runs in results.items():
-        scores = [run['accuracy'] for run in runs]
-        spread = statistics.stdev(scores) if len(scores) > 1 else 0
-        table.add_row(
-            [LAWS[name].title, f'{statistics.mean(scores):.1f}']
-            + [f'{s:.1f}' for s in (spread, min(scores), max(scores))]
-            + [len(scores)]
-        )
-    return table.get_string()
-
-
-def draw(results: dict[str, list[dict]], target: Path) -> None:
-    """Draw a dot for every run and a line for every mean."""
-    height = 1.3 + 0.38 * len(results)
-    figure = Figure(figsize=(7.6, height), layout='constrained')
-    axes = figure.subplots()
-    for row, runs in enumerate(results.values()):
-        scores = [run['accuracy'] for run in runs]
-        mean = statistics.mean(scores)
-        axes.plot(scores, [row] * len(scores), 'o', color='#1f5fa8', ms=5)
-        axes.plot([mean, mean], [row - 0.3, row + 0.3], color='#d9662b', lw=2)
-    axes.set_yticks(
-        range(len(results)), [LAWS[name].title for name in results]
-    )
-    axes.invert_yaxis()
-    axes.set_xlabel(
-        'top-1 (%) on the digit crops of val: a dot a seed, a line the mean'
-    )
-    axes.grid(axis='x', alpha=0.25)
-    axes.spines[['top', 'right']].set_visible(False)
-    with replace_file(target) as partial:
-        figure.savefig(partial, dpi=120, format='png')
+    cfg = load_config(str(ROOT / CONFIG), list_options(LAWS[name]))
+    # Nothing but the last checkpoint is of use, and not for long.
+    cfg.default_hooks.checkpoint.interval = 2
+    cfg.randomness = dict(seed=seed)
+    cfg.work_dir = str(folder)
+    RUNNERS.build(cfg).train()
+    accuracy = read_training_log(folder).metrics[METRIC][-1][1]
+    return dict(accuracy=accuracy, seconds=time.monotonic() - start)
 
 
 def main() -> None:
     """Train what is not done, then report what is."""
     args = parse_args()
     out = args.out_dir.resolve()
-    make_data()
-    for seed in args.seeds:
-        for name in args.laws:
-            result = train(name, seed, out / f'{name}_{seed}')
-            print(
-                f'{name:12s} seed {seed}  {result["accuracy"]:5.1f} %  '
-                f'{result["seconds"]:4.0f} s',
-                flush=True,
-            )
+    os.chdir(ROOT)  # where the config looks for the data
+    if not Path(DATA, 'classification').is_dir():
+        make_digit_scenes(DATA)
+    settings = {
+        (name, seed): dict(options=list_options(LAWS[name]), seed=seed)
+        for seed in args.seeds
+        for name in args.laws
+    }
+    trials.run_trials(train, settings, out, preload=['mmpretrain.apis'])
     results = {}
-    for name, law in LAWS.items():
-        runs = [
-            json.loads(path.read_text())
-            for path in sorted(out.glob(f'{name}_*/result.json'))
-        ]
-        runs = [run for run in runs if run['options'] == list_options(law)]
-        if runs:
-            results[name] = runs
-    table = make_table(results)
+    for name, runs in trials.collect_results(out, LAWS).items():
+        options = list_options(LAWS[name])
+        runs = [r for r in runs if r['settings']['options'] == options]
+        results[LAWS[name].title] = [run['accuracy'] for run in runs]
+    table = make_table(
+        COLUMNS,
+        (
+            [title, *trials.describe_scores(scores, 1), len(scores)]
+            for title, scores in results.items()
+        ),
+    )
     with replace_file(out / 'ablation.md') as partial:
         Path(partial).write_text(f'{table}\n')
-    draw(results, out / 'ablation.png')
+    label = 'top-1 (%) on the digit crops of val: '
+    label += 'a dot a seed, a line the mean'
+    trials.draw_scores(results, label, out / 'ablation.png')
     print(f'\n{table}\n\n{out}/ablation.md, ablation.png')
 
 

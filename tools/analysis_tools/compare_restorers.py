@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import time
-import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,12 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS, RUNNERS
 
+from mmvheat.analysis import tables, trials
 from mmvheat.checkpoint.writer import replace_file
+from mmvheat.commands.config import load_config
 from mmvheat.datasets.restoration_photographs import make_photographs
-from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import UserError, run_main
-from mmvheat.engine.image_quality import (
-    compute_psnr,
-    compute_ssim,
-    prepare_image,
-)
+from mmvheat.errors import run_main
+from mmvheat.evaluation.image_quality import measure_images, prepare_image
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/quickstart/vheatir-n_graydn25_photographs.py'
@@ -55,6 +51,8 @@ NETWORKS = {
 """Titles, and what of the network of the config is another."""
 
 NOISY, OPENCV = 'noisy', 'OpenCV, non-local means'
+COLUMNS = ['Method', 'Parameters', 'PSNR (dB), mean', 'Deviation', 'Lowest']
+COLUMNS += ['Highest', 'SSIM', 'Iterations', 'Seconds', 'Runs', 'Device']
 
 
 def parse_args() -> argparse.Namespace:
@@ -100,41 +98,25 @@ def read_config(name: str, seed: int, iters: int | None) -> ConfigDict:
     return cfg
 
 
-def train(name: str, seed: int, iters: int | None, folder: Path) -> None:
-    """Train and test one network in this process, unless that is done.
+def train(
+    name: str, seed: int, folder: Path, iters: int | None
+) -> dict[str, Any]:
+    """Train and test one network.
 
     Args:
         name (str): Of :data:`NETWORKS`.
         seed (int): Of weights, patches and noise.
+        folder (Path): Work dir.
         iters (int, optional): Iterations in place of the config's.
-        folder (Path): Work dir; ``result.json`` appears when it is done.
     """
     cfg = read_config(name, seed, iters)
-    settings = dict(
-        name=name,
-        seed=seed,
-        iters=cfg.train_cfg.max_iters,
-        network=cfg.model.network.to_dict(),
-    )
-    # As it will be read.
-    settings = json.loads(json.dumps(settings))
-    done = folder / 'result.json'
-    if done.is_file():
-        found = json.loads(done.read_text())
-        if found['settings'] == settings:
-            return
-    folder.mkdir(parents=True, exist_ok=True)
-    output = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
     cfg.work_dir = str(folder)
     runner = RUNNERS.build(cfg)
     start = time.monotonic()
     runner.train()
     seconds = time.monotonic() - start
     metrics = runner.test()
-    result = dict(
-        settings=settings,
+    return dict(
         parameters=sum(p.numel() for p in runner.model.parameters()),
         seconds=seconds,
         device=describe_device(runner.model),
@@ -142,8 +124,18 @@ def train(name: str, seed: int, iters: int | None, folder: Path) -> None:
         psnr=metrics['test/PSNR'],
         ssim=metrics['test/SSIM'],
     )
-    with replace_file(done) as partial:
-        Path(partial).write_text(json.dumps(result, indent=2))
+
+
+def list_settings(name: str, seed: int, iters: int | None) -> dict[str, Any]:
+    """List what the result of a run depends on, as JSON has it."""
+    cfg = read_config(name, seed, iters)
+    settings = dict(
+        name=name,
+        seed=seed,
+        iters=cfg.train_cfg.max_iters,
+        network=cfg.model.network.to_dict(),
+    )
+    return json.loads(json.dumps(settings))
 
 
 def describe_device(model: torch.nn.Module) -> str:
@@ -154,29 +146,6 @@ def describe_device(model: torch.nn.Module) -> str:
     return f'{device.type}, {torch.get_num_threads()} threads'
 
 
-def train_all(args: argparse.Namespace, out: Path) -> None:
-    """Train what is not done, ``args.jobs`` runs at a time."""
-    # New interpreters: CUDA does not survive a fork.
-    context = multiprocessing.get_context('spawn')
-    with context.Pool(args.jobs, maxtasksperchild=1) as pool:
-        runs = {
-            (name, seed): pool.apply_async(
-                train, (name, seed, args.iters, out / f'{name}_{seed}')
-            )
-            for seed in args.seeds
-            for name in args.networks
-        }
-        for (name, seed), run in runs.items():
-            try:
-                run.get()
-            except Exception as error:
-                raise UserError(
-                    f'Training {name}, seed {seed}, failed ({error}); what it '
-                    f'said is in {out}/{name}_{seed}/log.txt.'
-                ) from error
-            print(f'{name} with seed {seed} is done', flush=True)
-
-
 def measure_others() -> dict[str, dict[str, Any]]:
     """Measure the noisy photographs, and OpenCV's denoiser at its best h."""
     cfg = load_config(str(ROOT / CONFIG))
@@ -184,110 +153,72 @@ def measure_others() -> dict[str, dict[str, Any]]:
     noisy = [prepare_image(sample['inputs']) for sample in samples]
     clean = [prepare_image(sample['data_samples'].gt) for sample in samples]
 
-    def measure(images: list[np.ndarray]) -> dict[str, float]:
-        pairs = list(zip(images, clean))
-        return dict(
-            psnr=statistics.mean(compute_psnr(*pair) for pair in pairs),
-            ssim=statistics.mean(compute_ssim(*pair) for pair in pairs),
-        )
-
     by_h = {}
     for h in range(16, 41, 2):
         denoised = [
             cv2.fastNlMeansDenoising(image.astype(np.uint8), h=h)[..., None]
             for image in noisy
         ]
-        by_h[h] = measure(denoised)
+        by_h[h] = measure_images(denoised, clean)
     best = max(by_h, key=lambda h: by_h[h]['psnr'])
     return {
-        NOISY: measure(noisy),
+        NOISY: measure_images(noisy, clean),
         OPENCV: dict(by_h[best], h=best),
     }
 
 
 def make_table(others: dict, results: dict[str, list[dict]]) -> str:
     """Draw a table in markdown: PSNR and SSIM over the seeds."""
-    from prettytable import PrettyTable, TableStyle
-
-    table = PrettyTable(
-        ['Method', 'Parameters', 'PSNR (dB), mean', 'Deviation', 'Lowest']
-        + ['Highest', 'SSIM', 'Iterations', 'Seconds', 'Runs', 'Device']
-    )
-    table.set_style(TableStyle.MARKDOWN)
-    table.align = 'r'
-    table.align['Method'] = table.align['Device'] = 'l'
+    rows = []
     for name, value in others.items():
         title = f'{name}, h = {value["h"]}' if 'h' in value else name
         psnr, ssim = f'{value["psnr"]:.2f}', f'{value["ssim"]:.4f}'
-        table.add_row([title, '', psnr, '', '', '', ssim, '', '', '', ''])
+        rows.append([title, '', psnr, '', '', '', ssim, '', '', '', ''])
     for name, runs in results.items():
-        scores = [run['psnr'] for run in runs]
-        spread = statistics.stdev(scores) if len(scores) > 1 else 0
-        numbers = statistics.mean(scores), spread, min(scores), max(scores)
         ssim, seconds = (
             statistics.mean(run[key] for run in runs)
             for key in ('ssim', 'seconds')
         )
-        iters = {run['settings']['iters'] for run in runs}
-        devices = {run['device'] for run in runs}
-        table.add_row(
+        iters = sorted({run['settings']['iters'] for run in runs})
+        devices = sorted({run['device'] for run in runs})
+        rows.append(
             [NETWORKS[name][0], f'{runs[0]["parameters"]:,}']
-            + [f'{number:.2f}' for number in numbers]
-            + [f'{ssim:.4f}', ', '.join(map(str, sorted(iters)))]
-            + [f'{seconds:.0f}', len(runs), '; '.join(sorted(devices))]
+            + trials.describe_scores([run['psnr'] for run in runs], 2)
+            + [f'{ssim:.4f}', ', '.join(map(str, iters)), f'{seconds:.0f}']
+            + [len(runs), '; '.join(devices)]
         )
-    return table.get_string()
-
-
-def draw(others: dict, results: dict[str, list[dict]], target: Path) -> None:
-    """Draw a dot for every run and a line for every mean."""
-    from matplotlib.figure import Figure
-
-    rows = [(OPENCV, [others[OPENCV]['psnr']])]
-    rows += [
-        (NETWORKS[name][0], [run['psnr'] for run in runs])
-        for name, runs in results.items()
-    ]
-    figure = Figure(figsize=(7.6, 1.2 + 0.42 * len(rows)))
-    figure.set_layout_engine('constrained')
-    axes = figure.subplots()
-    for row, (_, scores) in enumerate(rows):
-        mean = statistics.mean(scores)
-        axes.plot(scores, [row] * len(scores), 'o', color='#1f5fa8', ms=5)
-        axes.plot([mean, mean], [row - 0.3, row + 0.3], color='#d9662b', lw=2)
-    axes.set_yticks(range(len(rows)), [title for title, _ in rows])
-    axes.invert_yaxis()
-    axes.set_xlabel('PSNR (dB) on held-out photographs, sigma 25, gray')
-    axes.grid(axis='x', alpha=0.25)
-    axes.spines[['top', 'right']].set_visible(False)
-    with replace_file(target) as partial:
-        figure.savefig(partial, dpi=120, format='png')
+    return tables.make_table(COLUMNS, rows)
 
 
 def main() -> None:
     """Train what is not done, then report what is."""
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     args = parse_args()
     out = args.out_dir.resolve()
     os.chdir(ROOT)  # where the config looks for the data
     if not Path('data/photographs').is_dir():
         make_photographs('data/photographs')
     out.mkdir(parents=True, exist_ok=True)
-    train_all(args, out)
-    results = {}
-    for name in NETWORKS:
-        paths = sorted(out.glob(f'{name}_*/result.json'))
-        if paths:
-            results[name] = [json.loads(path.read_text()) for path in paths]
+    settings = {
+        (name, seed): list_settings(name, seed, args.iters)
+        for seed in args.seeds
+        for name in args.networks
+    }
+    one = partial(train, iters=args.iters)
+    trials.run_trials(one, settings, out, args.jobs)
+    results = trials.collect_results(out, NETWORKS)
     others = measure_others()
-    with replace_file(out / 'comparison.json') as partial:
+    with replace_file(out / 'comparison.json') as written:
         record = dict(others=others, results=results)
-        Path(partial).write_text(json.dumps(record, indent=2))
+        Path(written).write_text(json.dumps(record, indent=2))
     table = make_table(others, results)
-    with replace_file(out / 'comparison.md') as partial:
-        Path(partial).write_text(f'# Restorers compared\n\n{table}\n')
+    with replace_file(out / 'comparison.md') as written:
+        Path(written).write_text(f'# Restorers compared\n\n{table}\n')
     print(f'\n{table}')
-    draw(others, results, out / 'comparison.png')
+    scores = {OPENCV: [others[OPENCV]['psnr']]}
+    for name, runs in results.items():
+        scores[NETWORKS[name][0]] = [run['psnr'] for run in runs]
+    label = 'PSNR (dB) on held-out photographs, sigma 25, gray'
+    trials.draw_scores(scores, label, out / 'comparison.png')
 
 
 if __name__ == '__main__':

@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import yaml
-from complexity import Complexity, measure
-from mmengine.config import DictAction
-
-from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import run_main
+from mmvheat.analysis.complexity import Complexity, measure
+from mmvheat.commands.arguments import add_options
+from mmvheat.commands.config import load_config
+from mmvheat.errors import run_main
+from mmvheat.zoo import list_models
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = '<!-- written by tools/analysis_tools/get_flops.py --write-tables -->'
@@ -41,17 +40,11 @@ def parse_args() -> argparse.Namespace:
         'classification by default',
     )
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change settings of the configs, e.g. model.backbone.arch=small',
-    )
-    parser.add_argument(
         '--write-tables',
         action='store_true',
         help='write the tables into the README.md files below configs/',
     )
+    add_options(parser, '--cfg-options')
     args = parser.parse_args()
     if bool(args.configs) == args.write_tables:
         parser.error('give configs, or --write-tables alone')
@@ -97,32 +90,27 @@ def make_folder_table(folder: Path) -> str:
     Returns:
         str: Markdown: cost, published metrics and weights of every model.
     """
-    models = yaml.safe_load((folder / 'metafile.yml').read_text())['Models']
-    metrics = {
-        name: None
-        for model in models
-        for result in model.get('Results', [])
-        for name in result['Metrics']
-    }
-    rows = [
-        [
-            f'{COLUMNS[0]} and commands',
-            *COLUMNS[1:],
-            *(f'{name} (published)' for name in metrics),
-            'Weights',
-        ]
+    models = [
+        m for m in list_models() if m.config.startswith(f'{folder.name}/')
     ]
-    for model in models:
-        path = ROOT / model['Config']
-        found = {}
-        for result in model.get('Results', []):
-            found.update(result['Metrics'])
+    found = [
+        {k: v for *_, values in model.results for k, v in values.items()}
+        for model in models
+    ]
+    names = list(dict.fromkeys(name for values in found for name in values))
+    published = [f'{name} (published)' for name in names]
+    rows = [
+        [f'{COLUMNS[0]} and commands', *COLUMNS[1:], *published, 'Weights']
+    ]
+    for model, values in zip(models, found):
+        path = ROOT / 'configs' / model.config
+        link = 'official' if 'MzeroMiko' in model.weights else 'OpenMMLab'
         rows.append(
             [
                 f'[{path.stem}]({path.name})',
                 *describe(measure(load_config(str(path)))),
-                *(str(found.get(name, '')) for name in metrics),
-                _link_weights(model.get('Weights')),
+                *(str(values.get(name, '')) for name in names),
+                f'[{link}]({model.weights})' if model.weights else '',
             ]
         )
     return make_table(rows)
@@ -133,12 +121,6 @@ def put_table(text: str, table: str) -> str:
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     return f'{before}{BEGIN}\n{table}\n{END}{after}'
-
-
-def _link_weights(url: str | None) -> str:
-    if url is None:
-        return ''
-    return f'[{"official" if "MzeroMiko" in url else "OpenMMLab"}]({url})'
 
 
 def main() -> None:

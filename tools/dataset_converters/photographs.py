@@ -10,7 +10,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from mmvheat.datasets.restoration_photographs import SPLITS, make_photographs
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.errors import UserError, run_main
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import warnings
 
-from mmvheat.engine.errors import run_main
+from mmvheat.errors import run_main
+from mmvheat.export import build_backbone, build_model, write_snapshot
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,10 +41,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Write a snapshot by the options of the command line."""
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     args = parse_args()
-    from mmvheat.export import build_backbone, build_model, write_snapshot
-
     if args.backbone:
         model = build_backbone(args.config, args.checkpoint)
     else:

@@ -14,16 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmvheat import __version__
-from mmvheat.checkpoint import (
-    CheckpointError,
-    check_target,
-    find_nonfinite,
-    hash_file,
-    read_checkpoint,
-    to_official,
-    write_checkpoint,
-)
+from mmvheat.checkpoint import CheckpointError
+from mmvheat.checkpoint.publish import publish
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,49 +30,6 @@ def parse_args() -> argparse.Namespace:
         '--force', action='store_true', help='replace an existing target'
     )
     return parser.parse_args()
-
-
-def publish(source: str, target: str, force: bool = False) -> str:
-    """Export one checkpoint and say what was written.
-
-    Args:
-        source (str): Checkpoint of a classifier, detector, segmentor or
-            backbone.
-        target (str): The file to write.
-        force (bool): Replace an existing target. Defaults to False.
-
-    Returns:
-        str: One sentence.
-
-    Raises:
-        CheckpointError: If the source cannot be read or the target not be
-            written.
-    """
-    check_target(target, sources=(source,), force=force)
-    checkpoint = read_checkpoint(source)
-    weights, key = checkpoint.state_dict, 'state_dict'
-    if checkpoint.task in ('cls', 'backbone'):
-        key = 'model'
-        if checkpoint.task == 'backbone':
-            weights = checkpoint.backbone_state()
-        elif checkpoint.prefix:
-            weights = to_official(weights)
-    bad = find_nonfinite(weights)
-    if bad:
-        print(
-            f'warning: {source} holds NaN or infinity in {", ".join(bad)}',
-            file=sys.stderr,
-        )
-    meta = dict(
-        source=Path(source).name,
-        source_sha256=hash_file(source),
-        mmvheat_version=__version__,
-    )
-    write_checkpoint(weights, target, meta=meta, key=key)
-    return (
-        f'{target}: {len(weights)} tensors of {checkpoint.backbone} under '
-        f"'{key}'"
-    )
 
 
 def main() -> int:

@@ -9,25 +9,19 @@ package grad-cam: pip install 'mmvheat[vis]'.
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent))
-import common  # noqa: E402
-
-from mmvheat.engine.errors import UserError  # noqa: E402
-from mmvheat.visualization import cam  # noqa: E402
-from mmvheat.visualization.layers import (  # noqa: E402
-    find_layer,
-)
+from mmvheat.commands import pictures
+from mmvheat.errors import run_main
+from mmvheat.visualization import cam
+from mmvheat.visualization.layers import find_layer
 
 
 def parse_args() -> Namespace:
     """Read the command line."""
-    parser = common.make_parser('See which pixels speak for a prediction.')
+    parser = pictures.make_parser('See which pixels speak for a prediction.')
     parser.add_argument(
         '--category',
         type=int,
@@ -64,10 +58,8 @@ def parse_args() -> Namespace:
 def main() -> None:
     """Draw."""
     args = parse_args()
-    images = common.find_images(args.images)
-    if not images:
-        raise UserError('Give at least one image, or a folder of images.')
-    network = common.load(args)
+    images = pictures.find_images(args.images, needed=True)
+    network = pictures.load(args)
     layers = [find_layer(network.model, name) for name in args.layers or ()]
     for name, path in tqdm(images.items(), desc='vis_cam', unit='image'):
         sample = network.prepare(path)
@@ -81,8 +73,8 @@ def main() -> None:
             score_thr=args.score_thr,
         )
         figure = cam.draw_cams(sample.picture, [activation])
-        common.save(figure, args, f'{name}_cam', cam.CAPTION)
+        pictures.save(figure, args, f'{name}_cam', cam.CAPTION)
 
 
 if __name__ == '__main__':
-    common.run(main)
+    run_main(main)

@@ -10,50 +10,22 @@ for random weights. Without images, random ones are used.
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
-from prettytable import PrettyTable
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent))
-import common  # noqa: E402
-
-from mmvheat.engine.errors import UserError  # noqa: E402
-from mmvheat.visualization import receptive_field  # noqa: E402
-from mmvheat.visualization.layers import (  # noqa: E402
-    Layer,
-    find_layer,
-    list_stages,
-)
-from mmvheat.visualization.networks import (  # noqa: E402
-    NONE,
-    Network,
-    load_network,
-    read_image,
-)
-
-ALL_STAGES = (0, 1, 2, 3)
+from mmvheat.commands import pictures
+from mmvheat.errors import UserError, run_main
+from mmvheat.visualization import receptive_field
+from mmvheat.visualization.layers import Layer, find_layer
+from mmvheat.visualization.networks import NONE, Network, read_image
 
 
 def parse_args() -> Namespace:
     """Read the command line."""
-    parser = common.make_parser(
+    parser = pictures.make_parser(
         'See which pixels the middle of a map listens to.'
-    )
-    parser.add_argument(
-        '--beside',
-        nargs=2,
-        action='append',
-        default=[],
-        metavar=('CONFIG', 'CHECKPOINT'),
-        help='another model to show; may be repeated',
     )
     parser.add_argument(
         '--before',
@@ -77,13 +49,7 @@ def parse_args() -> Namespace:
         help='side that images are cropped and resized to, in pixels '
         '(default: %(default)s)',
     )
-    parser.add_argument(
-        '--random',
-        type=int,
-        default=10,
-        help='number of random images where none are given '
-        '(default: %(default)s)',
-    )
+    pictures.add_fields(parser)
     return parser.parse_args()
 
 
@@ -95,128 +61,46 @@ def main() -> None:
             f'--size must be at least 32 and --random at least 1, but '
             f'{args.size} and {args.random} were given.'
         )
-    images = read_images(args)
+    paths = pictures.find_images(args.images).values()
+    images = [
+        receptive_field.cut_square(read_image(path), args.size)
+        for path in paths
+    ]
+    if not images:
+        images = [*receptive_field.make_noise(args.random, args.size)]
     models = [(args.config, args.checkpoint), *args.beside]
     if args.before:
         models.insert(0, (args.config, NONE))
     for _, checkpoint in models:
-        common.check_checkpoint(checkpoint)
+        pictures.check_checkpoint(checkpoint)
     fields = {}
     total = len(models) * len(images) * len(args.stage)
     with tqdm(total=total, desc='vis_erf', unit='image') as bar:
-        for title, (config, checkpoint) in zip(make_titles(models), models):
-            network, layers = load_layers(args, config, checkpoint)
+        for title, model in zip(receptive_field.name_models(models), models):
+            network, layers = load_layers(args, *model)
             for name, layer in layers.items():
-                forward = receptive_field.make_forward(network, layer)
-                fields[f'{title}\n{name}'] = receptive_field.compute_field(
-                    forward, normalized(network, images, bar)
+                fields[f'{title}\n{name}'] = receptive_field.measure_field(
+                    network, layer, pictures.count(images, bar)
                 )
-    common.save(
-        receptive_field.draw_fields(fields),
-        args,
-        'erf',
-        receptive_field.CAPTION,
-    )
-    print(make_table(fields))
-
-
-def read_images(args: Namespace) -> list[np.ndarray]:
-    """Read images, cropped and resized to a square; else make random ones."""
-    if not args.images:
-        noise = np.random.default_rng(0)
-        shape = (args.size, args.size, 3)
-        return [
-            noise.integers(0, 256, shape, np.uint8) for _ in range(args.random)
-        ]
-    squares = []
-    for path in common.find_images(args.images).values():
-        image = read_image(path)
-        side = min(image.shape[:2])
-        top, left = ((length - side) // 2 for length in image.shape[:2])
-        square = image[top : top + side, left : left + side]
-        squares.append(cv2.resize(square, (args.size, args.size)))
-    return squares
-
-
-def normalized(network: Network, images: Sequence[np.ndarray], bar: tqdm):
-    """Yield images as the network gets them."""
-    for image in images:
-        yield network.normalize(image).to(network.device)
-        bar.update()
-
-
-def make_titles(models: Sequence[tuple[str, str]]) -> list[str]:
-    """Name models by their configs, and by their weights."""
-    names = [Path(config.rpartition('::')[2]).stem for config, _ in models]
-    counts = Counter(
-        name
-        for name, (_, checkpoint) in zip(names, models)
-        if checkpoint != NONE
-    )
-    titles = []
-    for name, (_, checkpoint) in zip(names, models):
-        short = name.split('_')
-        # algorithm and backbone: the rest is the recipe
-        title = '_'.join(short[:2]) if len(short) > 2 else name
-        weights = 'random weights' if checkpoint == NONE else 'trained'
-        if counts[name] > 1 and checkpoint != NONE:
-            weights = Path(checkpoint).stem
-        titles.append(f'{title}, {weights}')
-    return titles
+    figure = receptive_field.draw_fields(fields)
+    pictures.save(figure, args, 'erf', receptive_field.CAPTION)
+    print(receptive_field.tabulate_radii(fields))
 
 
 def load_layers(
     args: Namespace, config: str, checkpoint: str
 ) -> tuple[Network, dict[str, Layer]]:
-    """Load a network and find the layers to look at.
-
-    Raises:
-        UserError: If the backbone has no such stage.
-    """
-
-    def load(options: dict) -> Network:
-        options = {**(args.cfg_options or {}), **options}
-        return load_network(
-            config, checkpoint, device=args.device, options=options
-        )
-
-    network = load({})
+    """Load a network and find the layers to look at."""
     if args.layer:
+        network = pictures.load(args, config, checkpoint)
         return network, {args.layer: find_layer(network.model, args.layer)}
-    names = [f'stage {stage}' for stage in args.stage]
-    stages = list_stages(network)
-    if not set(names) <= set(stages):
-        options: dict = {'model.backbone.out_indices': ALL_STAGES}
-        if type(network.backbone).__name__ == 'ConvNeXt':
-            options['model.backbone.gap_before_final_norm'] = False
-        try:
-            network = load(options)
-            stages = list_stages(network)
-        except (TypeError, AssertionError, KeyError, ValueError):
-            pass  # a backbone without such an option: said below
-    missing = [name for name in names if name not in stages]
-    if missing:
-        raise UserError(
-            f'The {type(network.backbone).__name__} of {config} has no '
-            f'{missing[0]}, but {", ".join(stages)}; choose of these with '
-            '--stage, or name a layer with --layer.'
-        )
-    return network, {name: stages[name] for name in names}
-
-
-def make_table(fields: dict[str, receptive_field.Field]) -> PrettyTable:
-    """Tabulate the radii."""
-    shares = receptive_field.SHARES
-    header = [f'radius of {100 * share:.0f} % (px)' for share in shares]
-    table = PrettyTable(['model', *header], align='r')
-    table.align['model'] = 'l'
-    for title, field in fields.items():
-        radii = receptive_field.list_radii(field)
-        row = [f'{radius:.1f}' for radius in radii]
-        table.add_row([title.replace('\n', ', '), *row])
-    return table
+    return receptive_field.load_stages(
+        *(config, checkpoint, args.stage),
+        device=args.device,
+        options=args.cfg_options,
+    )
 
 
 if __name__ == '__main__':
     torch.manual_seed(0)
-    common.run(main)
+    run_main(main)

@@ -11,26 +11,19 @@ the backbone, or any others by name, such as 'backbone.layers.2.0' or
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent))
-import common  # noqa: E402
-
-from mmvheat.engine.errors import UserError  # noqa: E402
-from mmvheat.visualization import features  # noqa: E402
-from mmvheat.visualization.layers import (  # noqa: E402
-    find_layer,
-    list_stages,
-)
+from mmvheat.commands import pictures
+from mmvheat.errors import run_main
+from mmvheat.visualization import features
+from mmvheat.visualization.layers import find_layer, list_stages
 
 
 def parse_args() -> Namespace:
     """Read the command line."""
-    parser = common.make_parser('See what layers answer to an image.')
+    parser = pictures.make_parser('See what layers answer to an image.')
     parser.add_argument(
         '--layers',
         nargs='+',
@@ -50,22 +43,16 @@ def parse_args() -> Namespace:
 def main() -> None:
     """Draw."""
     args = parse_args()
-    images = common.find_images(args.images)
-    if not images:
-        raise UserError('Give at least one image, or a folder of images.')
-    network = common.load(args)
-    if args.layers:
-        layers = {
-            name: find_layer(network.model, name) for name in args.layers
-        }
-    else:
-        layers = list_stages(network)
+    images = pictures.find_images(args.images, needed=True)
+    network = pictures.load(args)
+    layers = {n: find_layer(network.model, n) for n in args.layers or ()}
+    layers = layers or list_stages(network)
     for name, path in tqdm(images.items(), desc='vis_features', unit='image'):
         sample = network.prepare(path)
         maps = features.collect_maps(network, sample, layers)
         figure = features.draw_features(sample.picture, maps, args.channels)
-        common.save(figure, args, f'{name}_features', features.CAPTION)
+        pictures.save(figure, args, f'{name}_features', features.CAPTION)
 
 
 if __name__ == '__main__':
-    common.run(main)
+    run_main(main)

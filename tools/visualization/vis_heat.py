@@ -11,27 +11,23 @@ an image the heat starts in the middle of an empty one.
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
-from prettytable import PrettyTable
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent))
-import common  # noqa: E402
+from mmvheat.commands import pictures
+from mmvheat.errors import UserError, run_main
+from mmvheat.visualization import films, heat, heat_pictures
+from mmvheat.visualization.networks import find_vheat
 
-from mmvheat.engine.errors import UserError  # noqa: E402
-from mmvheat.visualization import films, heat, heat_pictures  # noqa: E402
-from mmvheat.visualization.networks import (  # noqa: E402
-    find_vheat,
-)
+PLATE = {'plate': None}  # in place of images
 
 
 def parse_args() -> Namespace:
     """Read the command line."""
-    parser = common.make_parser('See what a vHeat conducts.')
+    parser = pictures.make_parser('See what a vHeat conducts.')
     parser.add_argument(
         '--pixel',
         nargs=2,
@@ -50,6 +46,7 @@ def parse_args() -> Namespace:
         '--channels',
         nargs='+',
         type=int,
+        default=[],
         help='channels from 0 to take the mean of (default: all)',
     )
     parser.add_argument(
@@ -85,41 +82,35 @@ def main() -> None:
     """Draw."""
     args = parse_args()
     check(args)
-    images = common.find_images(args.images)
-    network = common.load(args)
+    images = pictures.find_images(args.images)
+    network = pictures.load(args)
     backbone = find_vheat(network, args.config)
     size = None
     jobs = max(1, len(images)) + 1 + len(args.sizes)
     with tqdm(total=jobs, desc='vis_heat', unit='picture') as bar:
-        for name, path in (images or {'plate': None}).items():
-            if path is None:
-                picture = np.full((*backbone.img_size, 3), 128, np.uint8)
-            else:
+        for name, path in pictures.count((images or PLATE).items(), bar):
+            picture = np.full((*backbone.img_size, 3), 128, np.uint8)
+            if path is not None:
                 picture = network.prepare(path).picture
             draw_heat(args, backbone, name, picture)
             size = size or picture.shape[:2]
-            bar.update()
-        spectra = sum_up(backbone, size)
-        bar.update()
-        by_size = {}
-        for side in args.sizes:
-            by_size[f'{side}x{side}'] = sum_up(backbone, (side, side))
-            bar.update()
-    title = f'{Path(args.config).stem}, images of {size[1]}x{size[0]}'
-    common.save(
-        heat_pictures.draw_spectra(spectra, title),
-        args,
-        'spectrum',
-        heat_pictures.SPECTRUM_CAPTION,
+        sizes = [size, *((side, side) for side in args.sizes)]
+        spectra = {
+            f'{width}x{height}': heat.compute_spectra(
+                backbone, (height, width)
+            )
+            for height, width in pictures.count(sizes, bar)
+        }
+    first = f'{size[1]}x{size[0]}'
+    figure = heat_pictures.draw_spectra(
+        spectra[first], f'{Path(args.config).stem}, images of {first}'
     )
-    if by_size:
-        common.save(
-            heat_pictures.draw_sizes(by_size),
-            args,
-            'sizes',
-            heat_pictures.SIZES_CAPTION,
-        )
-    print(make_table({f'{size[1]}x{size[0]}': spectra, **by_size}))
+    pictures.save(figure, args, 'spectrum', heat_pictures.SPECTRUM_CAPTION)
+    if args.sizes:
+        chosen = {f'{n}x{n}': spectra[f'{n}x{n}'] for n in args.sizes}
+        figure = heat_pictures.draw_sizes(chosen)
+        pictures.save(figure, args, 'sizes', heat_pictures.SIZES_CAPTION)
+    print(heat_pictures.tabulate_spectra(spectra))
 
 
 def check(args: Namespace) -> None:
@@ -144,143 +135,28 @@ def draw_heat(
     args: Namespace, backbone: object, name: str, picture: np.ndarray
 ) -> None:
     """Draw the temperatures of one image, and the film."""
-    size = picture.shape[:2]
-    chosen = choose(args, backbone)
-    conductions = []
-    for title, (stage, block) in chosen.items():
-        k = predict_k(args, backbone, size, stage, block)
-        source = place(args, picture, k.shape[:2], bool(args.images))
-        constant = float(k.mean()) if args.k is None else args.k
-        conductions.append(
-            heat_pictures.Conduction(
-                title,
-                source,
-                heat.conduct(source, constant)[0],
-                heat.conduct(source, k)[0],
-                constant,
-            )
-        )
-    figure = heat_pictures.draw_conductions(picture, conductions)
-    common.save(figure, args, f'{name}_heat', heat_pictures.SOURCE_CAPTION)
-    if args.steps:
-        title, number = next(iter(chosen.items()))
-        k = predict_k(args, backbone, size, *number)
-        times = np.linspace(0, args.until, args.steps + 1)
-        frames = heat.conduct(conductions[0].source, k, times)
-        film = films.draw_film(picture, frames, times, title)
-        path = f'{args.out_dir}/{name}_heat'
-        with common.writing(f'{path}.gif'):
-            films.write_gif(film, f'{path}.gif')
-        common.report(f'{path}.gif', films.FILM_CAPTION)
-        with common.writing(f'{path}.mp4'):
-            has_encoder = films.write_mp4(film, f'{path}.mp4')
-        if has_encoder:
-            common.report(f'{path}.mp4', films.FILM_CAPTION)
-        else:
-            tqdm.write('This OpenCV writes no MP4; the GIF is the film.')
-
-
-def choose(args: Namespace, backbone: object) -> dict[str, tuple[int, int]]:
-    """Pick the stages and the block asked for, from 1.
-
-    Raises:
-        UserError: If there is no such stage or block.
-    """
-    chosen = {}
-    depths = heat.list_depths(backbone)
-    stages = range(1, len(depths) + 1)
-    for stage in stages if args.stage is None else [args.stage]:
-        _check_number('stage', stage, 1, len(depths))
-        depth = depths[stage - 1]
-        block = depth if args.block is None else args.block
-        _check_number(f'block of stage {stage}', block, 1, depth)
-        title = f'stage {stage}, block {block}'
-        if args.channels:
-            title += f', channels {" ".join(map(str, args.channels))}'
-        chosen[title] = stage, block
-    return chosen
-
-
-def predict_k(
-    args: Namespace,
-    backbone: object,
-    size: tuple[int, int],
-    stage: int,
-    block: int,
-) -> np.ndarray:
-    """Predict k of a block (from 1) in the channels asked for.
-
-    Raises:
-        UserError: If there is no such channel.
-    """
-    k = heat.predict_k(backbone, size, stage - 1, block - 1)
-    for channel in args.channels or ():
-        _check_number(f'channel of stage {stage}', channel, 0, k.shape[-1] - 1)
-    return k[..., args.channels] if args.channels else k
-
-
-def _check_number(what: str, number: int, first: int, last: int) -> None:
-    if not first <= number <= last:
-        raise UserError(
-            f'There is no {what} {number}; give one from {first} to {last}.'
-        )
-
-
-def place(
-    args: Namespace,
-    picture: np.ndarray,
-    plate: tuple[int, int],
-    has_image: bool,
-) -> np.ndarray:
-    """Place the source that was asked for on a plate."""
-    size = picture.shape[:2]
-    if args.pixel:
-        return heat.place_point(tuple(args.pixel), size, plate)
-    if has_image:
-        return heat.place_object(heat.find_brightest_object(picture), plate)
-    return heat.place_point((size[1] // 2, size[0] // 2), size, plate)
-
-
-def sum_up(
-    backbone: object, size: tuple[int, int]
-) -> list[list[heat.Spectrum]]:
-    """Sum up k of every stage and block for images of a size."""
-    return [
-        [
-            heat.compute_spectrum(heat.predict_k(backbone, size, i, j))
-            for j in range(depth)
-        ]
-        for i, depth in enumerate(heat.list_depths(backbone))
-    ]
-
-
-def make_table(
-    by_size: dict[str, list[list[heat.Spectrum]]],
-) -> PrettyTable:
-    """Tabulate the spectra."""
-    table = PrettyTable(
-        ['image', 'stage', 'block', 'mean k (cells^2)']
-        + ['half-decay w (rad/cell)', 'half-decay radius (cells)']
-        + ['energy that survives (%)'],
-        align='r',
+    conductions = heat_pictures.conduct_heat_of(
+        picture,
+        backbone,
+        heat.choose_blocks(backbone, args.stage, args.block),
+        pixel=args.pixel,
+        channels=args.channels,
+        k=args.k,
     )
-    for size, stages in by_size.items():
-        for stage, blocks in enumerate(stages, 1):
-            for block, spectrum in enumerate(blocks, 1):
-                half = spectrum.half_decay
-                is_finite = np.isfinite(half)
-                table.add_row(
-                    [
-                        *(size, stage, block, f'{spectrum.k.mean():.3f}'),
-                        f'{half:.2f}' if is_finite else 'never',
-                        f'{spectrum.half_decay_cells:.2f}'
-                        if is_finite
-                        else 'none',
-                        f'{100 * spectrum.energy:.1f}',
-                    ]
-                )
-    return table
+    figure = heat_pictures.draw_conductions(picture, conductions)
+    pictures.save(figure, args, f'{name}_heat', heat_pictures.SOURCE_CAPTION)
+    if not args.steps:
+        return
+    film = films.conduct_film(picture, conductions[0], args.until, args.steps)
+    for ending, write in (('gif', films.write_gif), ('mp4', films.write_mp4)):
+        path = f'{args.out_dir}/{name}_heat.{ending}'
+        with pictures.writing(path):
+            written = write(film, path)
+        if written is False:
+            tqdm.write('This OpenCV writes no MP4; the GIF is the film.')
+        else:
+            pictures.report(path, films.FILM_CAPTION)
 
 
 if __name__ == '__main__':
-    common.run(main)
+    run_main(main)

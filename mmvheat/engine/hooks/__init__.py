@@ -1,12 +1,12 @@
 """Hooks that make runs dependable and visible."""
 
+from mmvheat.visualization.hooks import KSpectrumHook, LearningCurvesHook
+
 from .check_data_hook import CheckDataHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_loss_hook import FiniteLossHook
 from .float32_ops_hook import Float32OpsHook
 from .gather_results_hook import GatherResultsHook
-from .k_spectrum_hook import KSpectrumHook
-from .learning_curves_hook import LearningCurvesHook
 from .run_summary_hook import RunSummaryHook
 from .save_on_signal_hook import SaveOnSignalHook
 

@@ -10,8 +10,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..checks import base_datasets, check_dataset, unreadable_file
-from ..errors import UserError, is_local_main
+from mmvheat.datasets.checks import (
+    base_datasets,
+    check_dataset,
+    unreadable_file,
+)
+from mmvheat.errors import UserError, is_local_main
 
 
 @HOOKS.register_module()

@@ -8,8 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmvheat.checkpoint import find_nonfinite
-
-from ..errors import UserError
+from mmvheat.errors import UserError
 
 
 @HOOKS.register_module()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os.path as osp
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from ..folder import Folder
 from ..records import DataSet, Findings

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from ..folder import Folder, split_of
 from ..records import DataSet, Findings, Place, Sample, Thing, unique_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path as osp
 import re
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from ..folder import Folder
 from ..label_values import LabelMaps

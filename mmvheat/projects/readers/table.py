@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from mmvheat.engine.errors import UserError
+from mmvheat.errors import UserError
 
 from ..folder import IMAGES, Folder, split_of
 from ..records import DataSet, Findings, Place, Sample, Thing

@@ -6,6 +6,6 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).parents[1])
 
 from benchmark.cli import main  # noqa: E402
-from mmvheat.engine.errors import run_main  # noqa: E402
+from mmvheat.errors import run_main  # noqa: E402
 
 run_main(main)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from benchmark.report import make_table
 from benchmark.timing import compare_speed, quartiles, time_interleaved
-from mmvheat.engine.errors import UserError
+from mmvheat.analysis.tables import make_table
+from mmvheat.errors import UserError
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[3]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import complexity
 import torch
 from mmengine.registry import MODELS
 from torch import nn
 
 from benchmark.step import is_whole
 from mmvheat import fast
-from mmvheat.engine.config import load_config
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import build_model, load_config
 from mmvheat.engine.hooks.float32_ops_hook import keep_ops_in_float32
+from mmvheat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_CONFIGS = {
@@ -180,7 +179,7 @@ def _build_whole(path: str) -> nn.Module:
     # Nor do recipes agree on how segmentors are tested.
     if (model.get('test_cfg') or {}).get('mode') == 'slide':
         model.test_cfg = dict(mode='whole')
-    network = complexity.build(cfg)
+    network = build_model(cfg)
     network.init_weights()
     keep_ops_in_float32(network)
     return network

@@ -11,6 +11,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator
 
 from benchmark.report import make_title, split_panels
 from mmvheat.visualization.curves import COLORS
+from mmvheat.visualization.style import finish_plot, new_figure
 
 
 def draw_speed(report: dict) -> Figure:
@@ -18,11 +19,7 @@ def draw_speed(report: dict) -> Figure:
     panels = split_panels(report)
     modes = len({mode for mode, _ in panels})
     dtypes = math.ceil(len(panels) / modes)
-    figure = Figure(
-        figsize=(max(7.5, 4.6 * dtypes), 3.6 * modes + 0.6),
-        layout='constrained',
-        dpi=120,
-    )
+    figure = new_figure(max(7.5, 4.6 * dtypes), 3.6 * modes + 0.6)
     axes = figure.subplots(modes, dtypes, squeeze=False).T.flat
     handles = {}
     for axis, ((mode, dtype), rows) in zip(axes, panels.items()):
@@ -34,8 +31,7 @@ def draw_speed(report: dict) -> Figure:
             )
             unit, label = row['ms'] / row['batch'], 'time an image (relative)'
         _draw_panel(axis, rows, unit)
-        axis.set_title(make_title(mode, dtype), fontweight='bold')
-        axis.set(xlabel='image', ylabel=label)
+        finish_plot(axis, make_title(mode, dtype), 'image', label)
         handles.update(zip(*reversed(axis.get_legend_handles_labels())))
     figure.legend(
         handles.values(),
@@ -72,5 +68,3 @@ def _draw_panel(axis: Axes, rows: list[dict], unit: float) -> None:
     axis.minorticks_off()
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(FormatStrFormatter('%g'))
-    axis.grid(alpha=0.25)
-    axis.spines[['top', 'right']].set_visible(False)

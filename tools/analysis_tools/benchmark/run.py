@@ -13,9 +13,11 @@ import torch
 
 from benchmark import networks, timing
 from benchmark.plots import draw_speed
-from benchmark.report import describe_machine, describe_row, make_markdown
+from benchmark.report import describe_row, make_markdown
 from benchmark.step import Size, Step, record
-from mmvheat.engine.errors import UserError
+from mmvheat.analysis.machine import describe_machine
+from mmvheat.errors import UserError
+from mmvheat.visualization.style import save_figure
 
 COMPILED, REPLAYED = '+compile', '+graph'
 
@@ -70,7 +72,7 @@ class Benchmark:
                 '--configs, see also what the lines above left out.'
             )
         if len({row['pixels'] for row in results}) > 1:
-            draw_speed(self.report).savefig(args.out_dir / 'speed.png')
+            save_figure(draw_speed(self.report), args.out_dir / 'speed.png')
         print(f'wrote {args.out_dir / "benchmark.md"}', flush=True)
 
     def _choose_names(self) -> list[str]:
@@ -135,8 +137,8 @@ def find_peer(label: str, labels: list[str], peer: str) -> str | None:
     """Find what a network is compared with: what runs as it does.
 
     The peer is compiled or replayed as the network is, where it ran so, and
-    that of
-    mask-rcnn_vheat-t_... is mask-rcnn_swin-t_... Of labels, all that ran.
+    that of mask-rcnn_vheat-t_... is mask-rcnn_swin-t_... Of labels, all that
+    ran.
     """
     wanted = networks.get_label(peer)
     algorithm, is_config, _ = label.partition('_')
@@ -145,17 +147,13 @@ def find_peer(label: str, labels: list[str], peer: str) -> str | None:
         for other in labels
         if bool(is_config) == ('_' in other)
         and (
-            other.removesuffix(_get_way(other)) == wanted
+            other.partition('+')[0] == wanted
             or other.startswith(f'{algorithm}_{wanted}_')
         )
     ]
-    found.sort(key=lambda other: _get_way(other) != _get_way(label))
+    way = label.partition('+')[2]
+    found.sort(key=lambda other: other.partition('+')[2] != way)
     return found[0] if found else None
-
-
-def _get_way(label: str) -> str:
-    """Get what says how a network runs from the end of its label."""
-    return next((w for w in (COMPILED, REPLAYED) if label.endswith(w)), '')
 
 
 def measure_memory(step: Step, device: str) -> int | None:

@@ -10,14 +10,15 @@ from dataclasses import asdict
 from itertools import groupby, product
 
 from benchmark import networks
-from benchmark.report import make_table, make_title
+from benchmark.report import make_title
 from benchmark.step import Size
 
 import counting
 from counting import CARDS, count_step
 from counting.accountant import Count
 from counting.step import Step
-from mmvheat.engine.errors import UserError
+from mmvheat.analysis.tables import make_table
+from mmvheat.errors import UserError
 
 GIB = 2**30
 

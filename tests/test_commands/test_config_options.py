@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 
 import pytest
 
-from mmvheat.engine.config import ConfigOptions
+from mmvheat.commands.arguments import ConfigOptions
 
 
 @pytest.mark.parametrize(

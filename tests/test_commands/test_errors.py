@@ -8,7 +8,7 @@ import runpy
 import pytest
 
 from mmvheat.checkpoint import CheckpointError
-from mmvheat.engine.errors import UserError, run_main
+from mmvheat.errors import UserError, run_main
 
 
 def _fail(error: BaseException):
@@ -21,7 +21,7 @@ def _fail(error: BaseException):
 FROM_WORKER = """Caught UserError in DataLoader worker process 0.
 Original Traceback (most recent call last):
   File "worker.py", line 1, in <module>
-mmvheat.engine.errors.UserError: The image a.jpg cannot be read."""
+mmvheat.errors.UserError: The image a.jpg cannot be read."""
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from PIL import Image
 
-from .errors import UserError
+from mmvheat.errors import UserError
 
 _CHANNELS = dict(rgb=3, gray=1, y=1)
 

@@ -19,13 +19,12 @@ from functools import partial
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvheat.engine.errors import UserError
+from mmvheat.commands.config import build_model
+from mmvheat.errors import UserError
 from mmvheat.models import HeatBlock
 
 aten = torch.ops.aten
@@ -73,7 +72,7 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
         Complexity: Parameters and FLOPs.
 
     Raises:
-        UserError: The model has no backbone, or cannot be built.
+        UserError: The model has no backbone.
     """
     name = 'network' if cfg.default_scope == 'mmengine' else 'backbone'
     if name not in cfg.model:
@@ -83,7 +82,7 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
             'restorer.'
         )
     height, width = shape or default_shape(cfg)
-    model = build(cfg).eval()
+    model = build_model(cfg).eval()
     backbone = getattr(model, name)
     network = Network(model)
     if not network.needs_values:
@@ -119,26 +118,6 @@ def default_shape(cfg: Config) -> tuple[int, int]:
         return 512, 2048
     size = cfg.model.backbone.get('img_size', 224)
     return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def build(cfg: Config) -> nn.Module:
-    """Build the model of a config with random weights, without SyncBN.
-
-    Raises:
-        UserError: The settings of the model do not fit together.
-    """
-    settings = cfg.model.copy()
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(None):
-        init_default_scope(cfg.default_scope)
-        try:
-            return revert_sync_batchnorm(MODELS.build(settings))
-        except (KeyError, TypeError, ValueError) as error:
-            reason = ' '.join(str(error).split())
-            raise UserError(
-                f'The model of {cfg.filename} cannot be built: {reason}'
-            ) from error
 
 
 def define_flops(backbone: nn.Module, height: int, width: int) -> float:

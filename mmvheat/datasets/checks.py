@@ -11,7 +11,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
-from .errors import UserError
+from mmvheat.errors import UserError
+
 from .restoration_checks import check_photographs
 
 _SAMPLES = 2000

@@ -1,6 +1,8 @@
-"""Log how strongly every block of a vHeat smooths, while it trains."""
+"""Hooks that draw while a model trains, or when that is done."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from mmengine.dist import master_only
@@ -10,6 +12,38 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmvheat.models import vHeat
+
+from .curves import plot_learning_curves
+from .heat import collect_k, compute_spectra
+from .heat_pictures import draw_spectra
+from .layers import PictureError
+from .style import render
+
+
+@HOOKS.register_module()
+class LearningCurvesHook(Hook):
+    """Leave losses and validation metrics as a picture in the work dir.
+
+    Args:
+        filename (str): The picture. Defaults to ``'learning_curves.png'``.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, filename: str = 'learning_curves.png') -> None:
+        self.filename = filename
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Draw them."""
+        out = Path(runner.work_dir, self.filename)
+        title = Path(runner.cfg.filename).stem
+        try:
+            plot_learning_curves({title: runner.work_dir}, out)
+        except FileNotFoundError as error:
+            runner.logger.warning(f'No learning curves were drawn: {error}')
+        else:
+            runner.logger.info(f'Learning curves are in {out}.')
 
 
 @HOOKS.register_module()
@@ -69,9 +103,6 @@ class KSpectrumHook(Hook):
                 'the hook out of the config'
             )
         self.backbone = found[0]
-        from mmvheat.visualization.heat import collect_k
-        from mmvheat.visualization.layers import PictureError
-
         try:
             collect_k(self.backbone, self.backbone.img_size)
         except PictureError as error:
@@ -94,17 +125,12 @@ class KSpectrumHook(Hook):
     @master_only
     def log(self, runner: Runner, step: int) -> None:
         """Log the spectra of every block."""
-        from mmvheat.visualization.heat import collect_k, compute_spectrum
-        from mmvheat.visualization.heat_pictures import draw_spectra
-        from mmvheat.visualization.style import render
-
         size = self.backbone.img_size
         if self.img_size:
             size = (self.img_size, self.img_size)
-        spectra, scalars = [], {}
-        for i, blocks in enumerate(collect_k(self.backbone, size), 1):
-            spectra.append([compute_spectrum(k) for k in blocks])
-            for j, spectrum in enumerate(spectra[-1], 1):
+        spectra, scalars = compute_spectra(self.backbone, size), {}
+        for i, blocks in enumerate(spectra, 1):
+            for j, spectrum in enumerate(blocks, 1):
                 values = dict(
                     mean_k=spectrum.k.mean(),
                     half_decay_cells=spectrum.half_decay_cells,

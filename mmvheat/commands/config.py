@@ -7,14 +7,17 @@ import importlib
 import importlib.util
 import os
 import os.path as osp
-from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
 
-from .errors import UserError
+from mmvheat.errors import UserError
 
 _LIBRARIES = dict(
     mmdet=('mmdet.utils', 'det'),
@@ -40,35 +43,6 @@ _TRACKERS = dict(
     wandb='WandbVisBackend',
     mlflow='MLflowVisBackend',
 )
-
-
-class ConfigOptions(DictAction):
-    """``--cfg-options``: KEY=VALUE, where a path may hold spaces.
-
-    mmengine's ``DictAction`` takes all spaces out of a value.
-    """
-
-    def __call__(
-        self,
-        parser: ArgumentParser,
-        namespace: Namespace,
-        values: Sequence[str],
-        option_string: str | None = None,
-    ) -> None:
-        """Add the options to those before."""
-        super().__call__(parser, namespace, [], option_string)
-        options = getattr(namespace, self.dest)
-        for text in values:
-            key, is_option, value = text.partition('=')
-            if not is_option:
-                parser.error(
-                    f'{option_string} expects KEY=VALUE, but came {text!r}'
-                )
-            is_list = any(char in value for char in ',([')
-            parse = (
-                self._parse_iterable if is_list else self._parse_int_float_bool
-            )
-            options[key] = parse(value.strip('\'"'))
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -217,6 +191,22 @@ def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     return dataset
+
+
+def read_metainfo(cfg: Config) -> dict[str, Any]:
+    """Read classes and palette of the test data, without its files."""
+    settings = ConfigDict(innermost_dataset(cfg.test_dataloader.dataset))
+    settings.update(lazy_init=True, pipeline=[])
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return dict(DATASETS.build(settings).metainfo)
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build the model of a config with random weights, without SyncBN."""
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return revert_sync_batchnorm(MODELS.build(cfg.model))
 
 
 def enable_tta(cfg: Config) -> None:

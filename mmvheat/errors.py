@@ -9,6 +9,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 
 import torch.distributed as dist
@@ -44,6 +45,8 @@ def run_main(main: Callable[[], None]) -> None:
     Args:
         main (Callable): The command to run.
     """
+    # Said by mmengine whenever it looks for a package.
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     try:
         main()
         if dist.is_initialized():

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from mmvheat.checkpoint import CheckpointError, read_file
-from mmvheat.engine.environment import (
+from mmvheat.commands.environment import (
     choose_start,
     prepare_environment,
     replace_sync_bn,

@@ -1,33 +1,21 @@
-"""What the commands of this folder share: arguments, images, files."""
+"""What commands that draw networks share: arguments, images, files."""
 
 from __future__ import annotations
 
 import os.path as osp
-import sys
-import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
-from mmengine.device import get_device
 from tqdm import tqdm
 
-from mmvheat.engine.config import ConfigOptions
-from mmvheat.engine.errors import UserError, run_main
-from mmvheat.visualization.layers import (
-    PictureError,
-)
-from mmvheat.visualization.networks import (
-    NONE,
-    Network,
-    load_network,
-)
+from mmvheat.errors import UserError
+from mmvheat.visualization.networks import NONE, Network, load_network
 from mmvheat.visualization.style import FORMATS, save_figure
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from infer import list_images  # noqa: E402
+from .arguments import add_options, list_images
 
 
 def make_parser(description: str) -> ArgumentParser:
@@ -51,29 +39,44 @@ def make_parser(description: str) -> ArgumentParser:
         default='png',
         help='of the pictures (default: %(default)s)',
     )
-    parser.add_argument(
-        '--device',
-        default=get_device(),
-        help='cpu, cuda or cuda:N (default: a GPU if there is one)',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='change settings of the config',
-    )
+    add_options(parser, '--device', '--cfg-options')
     return parser
 
 
-def load(args: Namespace) -> Network:
-    """Load the network that the command line names."""
-    check_checkpoint(args.checkpoint)
+def add_fields(parser: ArgumentParser) -> None:
+    """Add what commands that draw receptive fields have besides."""
+    parser.add_argument(
+        '--beside',
+        nargs=2,
+        action='append',
+        default=[],
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='another model whose receptive field to show; may be repeated',
+    )
+    parser.add_argument(
+        '--random',
+        type=int,
+        default=10,
+        help='number of random images that fields are the mean of, where no '
+        'others are (default: %(default)s)',
+    )
+
+
+def load(
+    args: Namespace, *model: str, options: dict[str, Any] | None = None
+) -> Network:
+    """Load the network of the command line, or another with its options.
+
+    Args:
+        args (Namespace): The command line.
+        *model (str): Config and checkpoint of another.
+        options (dict, optional): Settings besides ``--cfg-options``.
+    """
+    config, checkpoint = model or (args.config, args.checkpoint)
+    check_checkpoint(checkpoint)
+    options = {**(args.cfg_options or {}), **(options or {})}
     return load_network(
-        args.config,
-        args.checkpoint,
-        device=args.device,
-        options=args.cfg_options,
+        config, checkpoint, device=args.device, options=options
     )
 
 
@@ -86,22 +89,24 @@ def check_checkpoint(path: str) -> None:
         )
 
 
-def find_images(paths: Sequence[str]) -> dict[str, str]:
+def find_images(paths: Sequence[str], needed: bool = False) -> dict[str, str]:
     """Find images: from the name that their pictures get to their path.
 
     Raises:
-        UserError: If a path does not exist or a folder holds no image.
+        UserError: If a path does not exist or a folder holds no image, or
+            one is ``needed`` and none given.
     """
+    if needed and not paths:
+        raise UserError('Give at least one image, or a folder of images.')
     found: dict[str, str] = {}
     for path in paths:
-        root, names = list_images(path)
-        for name in names:
+        for name, image in list_images(path).items():
             stem = osp.splitext(name)[0].replace('/', '_')
             number = 2
             label = stem
             while label in found:  # of several folders
                 label, number = f'{stem}_{number}', number + 1
-            found[label] = osp.join(root, name)
+            found[label] = image
     return found
 
 
@@ -130,15 +135,8 @@ def report(path: str, caption: str) -> None:
     tqdm.write(f'{path}\n    {caption}')  # above the bar
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a command; faults of the user end it with one sentence."""
-
-    def translated() -> None:
-        # Said by mmengine whenever it looks for a package.
-        warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-        try:
-            main()
-        except PictureError as error:
-            raise UserError(str(error)) from error
-
-    run_main(translated)
+def count(items: Iterable, bar: tqdm) -> Iterator:
+    """Yield items, and let a bar grow by each."""
+    for item in items:
+        yield item
+        bar.update()

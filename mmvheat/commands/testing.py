@@ -1,0 +1,89 @@
+"""What a test of a checkpoint needs beside the runner, and leaves."""
+
+from __future__ import annotations
+
+import json
+import os.path as osp
+from numbers import Real
+from operator import methodcaller
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from prettytable import PrettyTable, TableStyle
+
+from mmvheat.errors import UserError
+
+from .config import load_config
+
+
+def load_test_config(
+    path: str, checkpoint: str, options: dict | None = None
+) -> Config:
+    """Read a config and let it test a checkpoint.
+
+    Args:
+        path (str): The config file.
+        checkpoint (str): The checkpoint.
+        options (dict, optional): ``--cfg-options``, keys with dots.
+
+    Raises:
+        UserError: As :func:`load_config`; or the config tests nothing.
+    """
+    cfg = load_config(path, options)
+    if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
+        raise UserError(
+            f'{path} has no test_dataloader or no test_evaluator; '
+            'give a config that tests.'
+        )
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    return cfg
+
+
+def add_output(cfg: Config, out: str) -> None:
+    """Write predictions of the test.
+
+    Args:
+        cfg (Config): The config to change.
+        out (str): A .pkl file; for segmentation a folder of label maps.
+
+    Raises:
+        UserError: It is the other.
+    """
+    evaluators = cfg.test_evaluator
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    if cfg.default_scope == 'mmseg':
+        if osp.splitext(out)[1]:
+            raise UserError(
+                f'--out {out} looks like a file; for segmentation give a '
+                'folder, which receives one label map per image.'
+            )
+        evaluators[0].output_dir = out
+    else:
+        if not out.endswith(('.pkl', '.pickle')):
+            raise UserError(f'--out {out} must end in .pkl.')
+        kind = 'DumpResults'
+        if cfg.default_scope == 'mmdet':
+            kind = 'DumpDetResults'
+        evaluators = [*evaluators, dict(type=kind, out_file_path=out)]
+    cfg.test_evaluator = evaluators
+
+
+def report(cfg: Config, checkpoint: str, metrics: dict, tta: bool) -> None:
+    """Print the metrics and write them to the work dir."""
+    name = 'metrics_tta' if tta else 'metrics'
+    record = dict(
+        config=cfg.filename, checkpoint=checkpoint, tta=tta, metrics=metrics
+    )
+    target = osp.join(cfg.work_dir, name)
+    with open(f'{target}.json', 'w') as file:
+        json.dump(record, file, indent=2, default=methodcaller('tolist'))
+    table = PrettyTable(['metric', 'value'], align='l')
+    table.set_style(TableStyle.MARKDOWN)
+    for key, value in metrics.items():
+        if isinstance(value, Real):  # not, say, a confusion matrix
+            table.add_row([key, f'{value:.4g}'])
+    with open(f'{target}.md', 'w') as file:
+        file.write(f'{table}\n')
+    print_log(f'Metrics ({target}.json)\n{table}', 'current')
