@@ -51,9 +51,9 @@ LOGS = f'{WORK}/logs'
 PRETRAINED = f'{WORK}/vheat-n_digits-192.pth'
 CONFIGS = {
     'classification': 'configs/quickstart/vheat-n_12e_digit-crops-64x64.py',
-    'mask_rcnn': 'configs/quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py',
+    'mask_rcnn': 'configs/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py',
     'upernet': (
-        'configs/quickstart/upernet_vheat-n_450i_digit-scenes-192x192.py'
+        'configs/quickstart/upernet_vheat-n_600i_digit-scenes-192x192.py'
     ),
 }
 TITLES = {

@@ -93,7 +93,7 @@ model = dict(
 
 # --- schedule: 12 epochs, batch 32, AdamW 2e-3, warm-up, cosine -----------
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
