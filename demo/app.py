@@ -113,7 +113,7 @@ def find_models(args: Namespace) -> dict[str, tuple[str, str, list[str]]]:
         models = {Path(args.config).stem: (args.config, args.checkpoint)}
         return {name: (*found, images) for name, found in models.items()}
     if not all(find_checkpoint(run) for _, run, _ in QUICKSTART.values()):
-        print('The quickstart has no models yet: it trains them, 15 minutes.')
+        print('The quickstart has no models yet: it trains them, 10 minutes.')
         trained = subprocess.run(
             [sys.executable, str(ROOT / 'tools/quickstart.py')], cwd=ROOT
         )
