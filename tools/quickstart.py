@@ -86,8 +86,7 @@ class Step(NamedTuple):
     """A command.
 
     ``seconds`` is what it adds to the whole on two cores, about. Steps that
-    name a ``lane`` wait for earlier ones in it alone: lanes run side by side,
-    which two cores do faster than one after the other with two threads each.
+    name a ``lane`` wait for earlier ones in it alone: lanes run side by side.
     """
 
     name: str
@@ -177,8 +176,7 @@ def run_stages(
         lanes = {}
         for number, step in stage:
             lanes.setdefault(step.lane, []).append((number, step))
-        threads = max(1, torch.get_num_threads() // len(lanes))
-        running = [run_lane(lane, threads) for lane in lanes.values()]
+        running = [run_lane(lane) for lane in lanes.values()]
         try:
             while running:
                 for lane in running.copy():
@@ -192,7 +190,7 @@ def run_stages(
 
 
 def run_lane(
-    lane: Sequence[tuple[int, Step]], threads: int
+    lane: Sequence[tuple[int, Step]],
 ) -> Iterator[tuple[Step, list[str], float]]:
     """Run numbered steps one after the other, see :func:`run_stages`."""
     for number, step in lane:
@@ -200,23 +198,19 @@ def run_lane(
         command = [part.format(**checkpoints) for part in step.command]
         log = f'{LOGS}/{number:02d}_{step.name.replace(" ", "_")}.log'
         yield step, command, 0.0
-        for share in run_step(step.name, command, log, threads):
+        for share in run_step(step.name, command, log):
             yield step, command, share
         yield step, command, 1.0
 
 
-def run_step(
-    name: str, command: Sequence[str], log: str, threads: int = 1
-) -> Iterator[float]:
+def run_step(name: str, command: Sequence[str], log: str) -> Iterator[float]:
     """Run a command; yield which share of it is done, between 0 and 1.
 
     The share comes from the ``eta`` in the lines of mmengine.
     """
     start, share = time.monotonic(), 0.001
     (ROOT / log).touch()
-    process = PYTHONS.Process(
-        target=run_script, args=(command, ROOT, log, threads)
-    )
+    process = PYTHONS.Process(target=run_script, args=(command, ROOT, log))
     process.start()
     try:
         while process.exitcode is None:
@@ -238,15 +232,17 @@ def run_step(
         )
 
 
-def run_script(
-    command: Sequence[str], folder: Path, log: str, threads: int
-) -> None:
-    """Be ``python COMMAND`` in a folder, printing to a file there."""
+def run_script(command: Sequence[str], folder: Path, log: str) -> None:
+    """Be ``python COMMAND`` in a folder, printing to a file there.
+
+    With one thread: networks this small are hardly faster with two, and many
+    times slower where another program runs beside them.
+    """
     os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     sys.argv = list(command)
     runpy.run_path(command[0], run_name='__main__')
 

@@ -104,10 +104,7 @@ def test_a_failing_step_ends_the_run_with_its_last_words(
     assert logs[0].read_text() == 'fine\n'
 
 
-def test_lanes_run_side_by_side_with_a_thread_each(
-    quickstart, monkeypatch, capsys
-) -> None:
-    monkeypatch.setattr(quickstart.torch, 'get_num_threads', lambda: 2)
+def test_lanes_run_side_by_side_with_a_thread_each(quickstart, capsys):
     lanes = dict(first='', a='a', b='b', a2='a', last='')
     steps = [
         quickstart.Step(name, ['meet.py', name], 1, lane)
@@ -119,7 +116,7 @@ def test_lanes_run_side_by_side_with_a_thread_each(
     for number, name in enumerate(lanes, 1):
         log = quickstart.ROOT / f'{quickstart.LOGS}/{number:02d}_{name}.log'
         threads[name], *times[name] = map(float, log.read_text().split())
-    assert threads == dict(first=2, a=1, b=1, a2=1, last=2)
+    assert set(threads.values()) == {1}
     assert times['first'][1] < min(times['a'][0], times['b'][0])
     assert max(times['a'][0], times['b'][0]) < times['a'][1]  # b was met
     assert times['a'][1] < times['a2'][0] < times['a2'][1]
