@@ -43,6 +43,7 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=2,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
@@ -55,6 +56,7 @@ val_dataloader = dict(
     batch_size=64,
     num_workers=2,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
