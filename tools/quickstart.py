@@ -282,7 +282,7 @@ def list_pictures() -> list[Step]:
     beside = ['--beside', SWIN, 'none', '--titles', *titles]
     return [
         look('overview', 'mask_rcnn', SCENE, beside),
-        look('heat', 'mask_rcnn', SCENE, ['--sizes', '96', '192', '384']),
+        look('heat', 'upernet', SCENE, ['--sizes', '96', '192', '384']),
         look('features', 'upernet', SCENE),
         look('cam', 'classification', CROP),
     ]

@@ -75,7 +75,7 @@ def test_it_ends_with_pictures_of_its_own_networks(quickstart):
     assert others[-1].name == 'test upernet with TTA'
     for step, task in (
         (overview, 'mask_rcnn'),
-        (heat, 'mask_rcnn'),
+        (heat, 'upernet'),
         (features, 'upernet'),
         (cam, 'classification'),
     ):
