@@ -267,9 +267,9 @@ def test_whole_quickstart_in_small(
         'test mask_rcnn': ['model.test_cfg.rcnn.score_thr=0.0'],
     }
     steps = []
-    for name, command, seconds in quickstart.list_steps(from_scratch=False):
-        command = [*command, *fewer.get(name, [])]
-        steps.append(quickstart.Step(name, command, seconds))
+    for step in quickstart.list_steps(from_scratch=False):
+        command = [*step.command, *fewer.get(step.name, [])]
+        steps.append(step._replace(command=command))
     monkeypatch.setattr(quickstart, 'list_steps', lambda _: steps)
     monkeypatch.setattr(sys, 'argv', ['quickstart.py'])
 
