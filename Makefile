@@ -24,7 +24,7 @@ env:  ## build .venv, pinned, and prove that it works: 11 minutes, once
 $(ENV_READY): $(wildcard requirements/*.*)
 	@$(BUILD_ENV)
 
-quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 16 minutes
+quickstart: $(ENV_READY)  ## train, convert, fine-tune, test, draw: 10 minutes
 	$(PYTHON_IN_ENV) tools/quickstart.py
 
 $(DEMO)/.complete: demo/requirements.txt $(ENV_READY)

@@ -33,12 +33,12 @@ from mmvheat.visualization.networks import load_network  # noqa: E402
 
 QUICKSTART = {
     'Mask R-CNN: digits outlined': (
-        'mask-rcnn_vheat-n_fpn_3e_digit-scenes.py',
+        'mask-rcnn_vheat-n_fpn_2e_digit-scenes.py',
         'quickstart/mask_rcnn',
         'digit_scenes/val/*.jpg',
     ),
     'UperNet: digits under every pixel': (
-        'upernet_vheat-n_450i_digit-scenes-192x192.py',
+        'upernet_vheat-n_600i_digit-scenes-192x192.py',
         'quickstart/upernet',
         'digit_scenes/val/*.jpg',
     ),
@@ -107,7 +107,7 @@ def find_models(args: Namespace) -> dict[str, tuple[str, str, list[str]]]:
         models = {Path(args.config).stem: (args.config, args.checkpoint)}
         return {name: (*found, images) for name, found in models.items()}
     if not all(find_checkpoint(run) for _, run, _ in QUICKSTART.values()):
-        print('The quickstart has no models yet: it trains them, 15 minutes.')
+        print('The quickstart has no models yet: it trains them, 10 minutes.')
         trained = subprocess.run(
             [sys.executable, str(ROOT / 'tools/quickstart.py')], cwd=ROOT
         )

@@ -1,5 +1,5 @@
 # Pre-training: a narrow vHeat classifies single digits on photographs.
-# Measured: top-1 96.4 % on the crops of val.
+# Measured: top-1 95.8 % on the crops of val.
 #
 #   python tools/train.py configs/quickstart/vheat-n_12e_digit-crops-64x64.py
 #
@@ -43,6 +43,7 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=2,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
@@ -55,6 +56,7 @@ val_dataloader = dict(
     batch_size=64,
     num_workers=2,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
@@ -93,7 +95,7 @@ model = dict(
 
 # --- schedule: 12 epochs, batch 32, AdamW 2e-3, warm-up, cosine -----------
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [

@@ -19,6 +19,19 @@ SCRIPTS = {
     'good.py': 'print("fine")',
     'bad.py': 'raise SystemExit("why")',
     'talk.py': 'print(*range(999), sep="\\n")',
+    'meet.py': """
+import sys, time
+from pathlib import Path
+import torch
+print(torch.get_num_threads(), time.time())
+name = sys.argv[1]
+Path(name).touch()
+other = Path(dict(a='b', b='a').get(name, name))
+for _ in range(40):
+    if not other.exists():
+        time.sleep(0.25)
+print(time.time() if other.exists() else 0)
+""",
     'train.py': """
 import time
 for left in (9, 4):
@@ -62,7 +75,7 @@ def test_it_ends_with_pictures_of_its_own_networks(quickstart):
     assert others[-1].name == 'test upernet with TTA'
     for step, task in (
         (overview, 'mask_rcnn'),
-        (heat, 'mask_rcnn'),
+        (heat, 'upernet'),
         (features, 'upernet'),
         (cam, 'classification'),
     ):
@@ -91,13 +104,48 @@ def test_a_failing_step_ends_the_run_with_its_last_words(
     assert logs[0].read_text() == 'fine\n'
 
 
+def test_lanes_run_side_by_side_with_a_thread_each(quickstart, capsys):
+    lanes = dict(first='', a='a', b='b', a2='a', last='')
+    steps = [
+        quickstart.Step(name, ['meet.py', name], 1, lane)
+        for name, lane in lanes.items()
+    ]
+    seconds = quickstart.run_all(steps)
+    assert list(seconds) == ['first', 'a', 'b', 'a2', 'last']
+    times, threads = {}, {}
+    for number, name in enumerate(lanes, 1):
+        log = quickstart.ROOT / f'{quickstart.LOGS}/{number:02d}_{name}.log'
+        threads[name], *times[name] = map(float, log.read_text().split())
+    assert set(threads.values()) == {1}
+    assert times['first'][1] < min(times['a'][0], times['b'][0])
+    assert max(times['a'][0], times['b'][0]) < times['a'][1]  # b was met
+    assert times['a'][1] < times['a2'][0] < times['a2'][1]
+    assert max(times['a2'][1], times['b'][1]) < times['last'][0]
+    output = capsys.readouterr().out
+    assert '[4/5] python meet.py a2' in output
+    assert '[4/5] took' in output
+
+
+def test_a_failing_lane_ends_the_other(quickstart):
+    steps = [
+        quickstart.Step('wait', ['train.py'], 1, 'a'),
+        quickstart.Step('bad', ['bad.py'], 1, 'b'),
+        quickstart.Step('never', ['good.py'], 1, 'a'),
+    ]
+    with pytest.raises(SystemExit, match='"bad" failed'):
+        quickstart.run_all(steps)
+    log = quickstart.ROOT / quickstart.LOGS / '01_wait.log'
+    assert '00:04' not in log.read_text()
+    assert not (log.parent / '03_never.log').exists()
+
+
 @pytest.mark.parametrize('is_terminal', [False, True])
 def test_console_shows_steps_and_nothing_that_they_print(
     quickstart, monkeypatch, capsys, is_terminal
 ) -> None:
     monkeypatch.setenv('TTY_COMPATIBLE', str(int(is_terminal)))
     step = quickstart.Step('talk', ['talk.py', '--loud'], 1)
-    quickstart.run_all([step, step])
+    quickstart.run_all([step, step._replace(name='again')])
     output = capsys.readouterr().out
     assert '[2/2] python talk.py --loud' in output
     assert ('100%' in output) == is_terminal
@@ -182,14 +230,16 @@ def test_summary_holds_the_metrics_of_every_test(quickstart, tmp_path):
 
     runs = ('classification', 'mask_rcnn', 'upernet')
     seconds = {f'train {name}': 60.0 for name in runs}
-    shown = quickstart.write_summary(seconds, from_scratch=False)
+    shown = quickstart.write_summary(seconds, 77.2, from_scratch=False)
 
     table = (work / 'summary.md').read_text()
     assert shown in table
-    for value in ('98.61', '0.812', '0.825', '81.5', '82.25', 'abc'):
+    values = ('98.61', '0.812', '0.825', '81.5', '82.25', 'abc', '77 s')
+    for value in values:
         assert value in table
     record = json.loads((work / 'summary.json').read_text())
     assert record['data_sha256'] == 'abc'
+    assert record['total_seconds'] == 77.2
     assert len(record['results']) == 5
 
 
@@ -217,9 +267,9 @@ def test_whole_quickstart_in_small(
         'test mask_rcnn': ['model.test_cfg.rcnn.score_thr=0.0'],
     }
     steps = []
-    for name, command, seconds in quickstart.list_steps(from_scratch=False):
-        command = [*command, *fewer.get(name, [])]
-        steps.append(quickstart.Step(name, command, seconds))
+    for step in quickstart.list_steps(from_scratch=False):
+        command = [*step.command, *fewer.get(step.name, [])]
+        steps.append(step._replace(command=command))
     monkeypatch.setattr(quickstart, 'list_steps', lambda _: steps)
     monkeypatch.setattr(sys, 'argv', ['quickstart.py'])
 

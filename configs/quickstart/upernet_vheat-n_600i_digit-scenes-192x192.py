@@ -1,11 +1,11 @@
 # Segmentation: UperNet with a narrow vHeat names the digit under every pixel
 # of a scene, starting from the classifier's weights.
-# Measured: mIoU 73.6 on the scenes of val, single scale.
+# Measured: mIoU 70.4 on the scenes of val, single scale.
 #
 #   python tools/train.py \
-#       configs/quickstart/upernet_vheat-n_450i_digit-scenes-192x192.py
+#       configs/quickstart/upernet_vheat-n_600i_digit-scenes-192x192.py
 #   bash tools/dist_test.sh \
-#       configs/quickstart/upernet_vheat-n_450i_digit-scenes-192x192.py \
+#       configs/quickstart/upernet_vheat-n_600i_digit-scenes-192x192.py \
 #       CHECKPOINT 1 --tta
 #
 # For your own data in ADE20K format (RGB images, PNG label maps): `data_root`,
@@ -68,7 +68,7 @@ tta_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -138,10 +138,10 @@ model = dict(
     ),
 )
 
-# --- schedule: 450 iterations, AdamW 1.5e-3, warm-up, poly -----------------
+# --- schedule: 600 iterations, batch 4, AdamW 1.5e-3, warm-up, poly -------
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01, fused=True),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
@@ -152,10 +152,10 @@ param_scheduler = [
         power=1.0,
         by_epoch=False,
         begin=100,
-        end=450,
+        end=600,
     ),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=450, val_interval=150)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=300)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -166,7 +166,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,
-        interval=450,
+        interval=600,
         max_keep_ckpts=1,
         backend_args=dict(backend='atomic'),
     ),
@@ -174,4 +174,4 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
 )
 randomness = dict(seed=0)
-auto_scale_lr = dict(enable=False, base_batch_size=8)
+auto_scale_lr = dict(enable=False, base_batch_size=4)
