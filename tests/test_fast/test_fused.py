@@ -8,7 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from mmvheat import fast
-from mmvheat.fast import forwards, fused
+from mmvheat.fast import available, forwards, fused
 from mmvheat.models import HeatBlock
 
 pytest.importorskip('triton')
@@ -263,7 +263,7 @@ def test_what_cannot_be_compiled_is_left_with_one_warning(
     from mmvheat.fast import kernels
 
     monkeypatch.setattr(kernels, 'run_all', fail)
-    fused._compile.cache_clear()
+    available._compile.cache_clear()
     block, inputs = make_block(), make_inputs(2, 3, 4)
     try:
         with fast.on_trial():
@@ -273,5 +273,5 @@ def test_what_cannot_be_compiled_is_left_with_one_warning(
                 warnings.simplefilter('error')
                 copy.deepcopy(block)(*inputs)
     finally:
-        fused._compile.cache_clear()
+        available._compile.cache_clear()
     assert not fused_blocks

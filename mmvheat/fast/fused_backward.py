@@ -1,0 +1,200 @@
+"""The way back through a block of fused kernels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmvheat.ops import heat_decay, transform_2d
+
+from .kept import get_bases
+from .params import Pair, pair
+
+
+def differentiate(
+    grad: Tensor,
+    x: Tensor,
+    k: Tensor,
+    scale1: Tensor | None,
+    scale2: Tensor | None,
+    settings: tuple[bool, torch.dtype, list[float]],
+    params: tuple[Tensor, ...],
+    conv_out: Tensor,
+    spectrum: Tensor,
+    rest: Tensor,
+    z: Tensor,
+    mean: Tensor,
+    both: Tensor,
+    middle: Tensor,
+    hidden: Tensor,
+    branch2: Tensor | None = None,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Compute the gradients of x, k and the parameters.
+
+    ``middle`` is the sum between the branches, and where norms stand behind
+    them the first branch.
+    """
+    from .kernels import (
+        convolution,
+        convolve_backward,
+        mlp,
+        norm_backward,
+        norm_backward_sum,
+    )
+    from .kernels.post_norm import norm_add, norm_add_backward
+
+    post_norm, dtype, (eps1, eps, eps2) = settings
+    norm1, norm2, fc1, fc2, conv, *op = pair(params, dtype)
+    if post_norm:
+        below, parts2 = norm_add_backward(
+            grad, branch2, scale2, norm2[0], eps2
+        )
+        *dnorm2, dfc2_bias = parts2.sum((1, 2))
+    else:
+        below = grad.to(dtype)
+    dhidden, active, parts = mlp.gelu_backward(
+        below @ fc2[0], None if post_norm else scale2, hidden, fc1[1]
+    )
+    dfc2 = _outer(below, active)
+    del active
+    below = dhidden @ fc1[0]
+    if post_norm:
+        x1, active = norm_add(
+            middle, x, scale1, *norm1, eps1, dtype != x.dtype
+        )
+        active = active if len(active) else x1
+        dx1 = grad + below
+    else:
+        dx1, low, active, parts2 = norm_backward_sum(
+            below, middle, grad, *norm2, eps2, scale1, scale2
+        )
+        *dnorm2, dout_bias, dfc2_bias = parts2.sum((1, 2))
+    dfc1 = _outer(dhidden, active), parts.sum((0, 1, 2))
+    del dhidden, active
+
+    if post_norm:
+        below, parts1 = norm_add_backward(dx1, middle, scale1, norm1[0], eps1)
+        *dnorm1, dout_bias = parts1.sum((1, 2))
+    else:
+        below = low if len(low) else dx1
+    dconv, dk, *dop, dout_weight = _conduct_backward(
+        below, None if post_norm else scale1, k, eps, *op, conv_out, spectrum,
+        rest, z, mean, both,
+    )  # fmt: skip
+    below = convolution.convolve_back(dconv, conv[0])
+    if post_norm:
+        dx, active = dx1 + below, x.to(dtype)
+    else:
+        dx, active, parts1 = norm_backward(below, x, dx1, *norm1, eps1)
+        dnorm1 = parts1.sum((1, 2))
+    dweight = convolve_backward(dconv, active).sum(0)
+    dconv = dweight[:, :9], dweight[:, 9]
+    dparams = [
+        *dnorm1, *dconv, *dop, dout_weight, dout_bias, *dnorm2, *dfc1, dfc2,
+        dfc2_bias,
+    ]  # fmt: skip
+    return dx, dk, dparams
+
+
+def _conduct_backward(
+    grad: Tensor,
+    scale: Tensor | None,
+    k: Tensor,
+    eps: float,
+    linear: Pair,
+    out_norm: Pair,
+    out_linear: Pair,
+    conv_out: Tensor,
+    spectrum: Tensor,
+    rest: Tensor,
+    z: Tensor,
+    mean: Tensor,
+    both: Tensor,
+) -> tuple[Tensor, ...]:
+    """Compute the gradients of what was convolved, k and the parameters.
+
+    The bias of the last layer is left out.
+    """
+    from .kernels import decay, gated_norm_backward
+
+    drest, duz, active, parts = gated_norm_backward(
+        grad @ out_linear[0], scale, rest, both, z, *out_norm, eps
+    )
+    dout_weight = _outer(grad, active)
+    rows, columns = get_bases(rest)
+    dspectrum, dk = decay.decay_backward(
+        transform_2d(drest, rows, columns), spectrum, k
+    )
+    del drest, active
+    _invert(dspectrum, rows, columns, out=duz[..., : z.shape[-1]])
+    *dout_norm, dz_sum = parts.sum(2)
+    # The lowest frequency is the sum of all cells, but for a factor.
+    factor = math.sqrt(dspectrum.shape[1] * dspectrum.shape[2])
+    sums = torch.cat([factor * dspectrum[:, 0, 0].float(), dz_sum], 1)
+    # What was convolved is kept without its mean.
+    dweight = _outer(duz, conv_out).float().addmm_(sums.t(), mean)
+    dout_norm = [g.sum(0) for g in dout_norm]
+    return duz @ linear[0], dk, dweight, sums.sum(0), *dout_norm, dout_weight
+
+
+def _invert(
+    spectrum: Tensor, rows: Tensor, columns: Tensor, out: Tensor
+) -> None:
+    """Write the inverse transform to some channels of a larger tensor."""
+    size = spectrum.shape[0] * rows.shape[1], *spectrum.shape[2:]
+    x = torch.matmul(rows.t(), spectrum.flatten(2)).view(size)
+    matrices = columns.t().expand(size[0], -1, -1)
+    torch.bmm(matrices, x, out=out.flatten(0, 1))
+
+
+def _outer(grad: Tensor, x: Tensor) -> Tensor:
+    """Compute the gradient (N, K) of a weight from (..., N) and (..., K)."""
+    return grad.flatten(0, -2).t() @ x.flatten(0, -2)
+
+
+def run_plain(
+    x: Tensor,
+    k: Tensor,
+    scale1: Tensor | None,
+    scale2: Tensor | None,
+    settings: tuple[bool, torch.dtype, list[float]],
+    *params: Tensor,
+) -> Tensor:
+    """Run a block by torch's operators, which know all their gradients."""
+    post_norm, dtype, (eps1, eps, eps2) = settings
+    norm1, norm2, fc1, fc2, conv, linear, out_norm, out_linear = pair(
+        params, dtype, together=False
+    )
+
+    def normalize(x: Tensor, layer: Pair, eps: float) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], *layer, eps)
+
+    def conduct(x: Tensor) -> Tensor:
+        x = x.to(dtype).permute(0, 3, 1, 2)
+        weight, bias = (p.to(dtype) for p in conv)
+        x = F.conv2d(x, weight, bias, padding=1, groups=len(weight))
+        u, z = F.linear(x.permute(0, 2, 3, 1), *linear).chunk(2, dim=-1)
+        mean = u.detach().mean((1, 2), keepdim=True)
+        rows, columns = get_bases(u)
+        spectrum = transform_2d(u - mean, rows, columns)
+        spectrum = spectrum * heat_decay(k.relu()).to(dtype)
+        u = mean + transform_2d(spectrum, rows.t(), columns.t())
+        u = normalize(u, out_norm, eps).to(dtype)
+        return F.linear(u * F.silu(z), *out_linear)
+
+    def run_mlp(x: Tensor) -> Tensor:
+        return F.linear(F.gelu(F.linear(x.to(dtype), *fc1)), *fc2)
+
+    def add(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
+        return x + (
+            branch if scale is None else branch * scale.view(-1, 1, 1, 1)
+        )
+
+    if post_norm:
+        x = add(x, normalize(conduct(x), norm1, eps1), scale1)
+        return add(x, normalize(run_mlp(x), norm2, eps2), scale2)
+    x = add(x, conduct(normalize(x, norm1, eps1)), scale1)
+    return add(x, run_mlp(normalize(x, norm2, eps2)), scale2)
