@@ -202,11 +202,21 @@ def read_metainfo(cfg: Config) -> dict[str, Any]:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """Build the model of a config with random weights, without SyncBN."""
+    """Build the model of a config with random weights, without SyncBN.
+
+    Raises:
+        UserError: The settings of the model do not fit together.
+    """
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return revert_sync_batchnorm(MODELS.build(cfg.model))
+        try:
+            return revert_sync_batchnorm(MODELS.build(cfg.model))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split())
+            raise UserError(
+                f'The model of {cfg.filename} cannot be built: {reason}'
+            ) from error
 
 
 def enable_tta(cfg: Config) -> None:
