@@ -65,11 +65,13 @@ def plain(train, few):
 
 
 @pytest.fixture(scope='module')
-def few(device):
-    """Settings that take some images of every class."""
-    step = 10 if device == 'cpu' else 2
+def few():
+    """Settings that take some images of every class.
+
+    What differs by rounding differs by some percent after 60 iterations.
+    """
     return [
-        f'{split}_dataloader.dataset.indices={list(range(0, count, step))}'
+        f'{split}_dataloader.dataset.indices={list(range(0, count, 10))}'
         for split, count in (('train', 1438), ('val', 359))
     ]
 
