@@ -23,8 +23,8 @@ from mmvheat.ops import (
 )
 
 from . import onednn
-from .fused import can_fuse, run_fused
-from .fused_norm import can_fuse_norm, fused_norm
+from .gpu.block import can_fuse, run_fused
+from .gpu.norm import can_fuse_norm, fused_norm
 from .kept import get_bases, get_bicubic_weights, keep
 from .lean import is_lean, run_lean
 from .seam import is_plain

@@ -8,7 +8,9 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from mmvheat import fast
-from mmvheat.fast import available, forwards, fused
+from mmvheat.fast import forwards
+from mmvheat.fast.gpu import available
+from mmvheat.fast.gpu.block import run_fused
 from mmvheat.models import HeatBlock
 
 pytest.importorskip('triton')
@@ -33,7 +35,7 @@ def fused_blocks(monkeypatch):
 
     def run(block, *args):
         blocks.append(block)
-        return fused.run_fused(block, *args)
+        return run_fused(block, *args)
 
     monkeypatch.setattr(forwards, 'run_fused', run)
     return blocks
@@ -260,7 +262,7 @@ def test_what_cannot_be_compiled_is_left_with_one_warning(
     def fail(*_):
         raise RuntimeError('no C compiler')
 
-    from mmvheat.fast import kernels
+    from mmvheat.fast.gpu import kernels
 
     monkeypatch.setattr(kernels, 'run_all', fail)
     available._compile.cache_clear()

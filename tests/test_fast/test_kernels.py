@@ -8,7 +8,7 @@ from mmvheat.ops import heat_decay
 
 pytest.importorskip('triton')
 
-from mmvheat.fast.kernels import (  # noqa: E402
+from mmvheat.fast.gpu.kernels import (  # noqa: E402
     convolution,
     convolve_backward,
     decay,
