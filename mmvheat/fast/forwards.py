@@ -139,11 +139,10 @@ def _needs_grad(*tensors: Tensor) -> bool:
 
 def _run_stem(stem: nn.Module, x: Tensor) -> Tensor:
     hidden = stem.conv1(x)
-    if can_fuse_norm(hidden) and not torch.is_grad_enabled():
-        norm1 = stem.norm1[0]
-        return stem.norm2(stem.conv2(fused_norm(norm1, hidden, gelu=True)))
 
     def activate(x: Tensor) -> Tensor:
+        if can_fuse_norm(x):
+            return fused_norm(stem.norm1[0], x, gelu=True)
         return F.gelu(stem.norm1(x))
 
     x = run_lean(activate, hidden, layer=stem.conv2, everywhere=True)

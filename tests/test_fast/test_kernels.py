@@ -17,7 +17,6 @@ from mmvheat.fast.gpu.kernels import (  # noqa: E402
     means,
     mlp,
     norm,
-    norm_alone_backward,
     norm_backward,
     norm_backward_sum,
     norm_sum,
@@ -133,7 +132,18 @@ def test_gradients_of_norm(make, shape, dtype):
     assert_near(again, out.detach())
     for part, expected in zip(parts.sum((1, 2)), dparams):
         assert_sums_near(part, expected, dtype)
-    got, parts = norm_alone_backward(grad, x, weight, 1e-5)
+
+
+@pytest.mark.parametrize('gelu', [False, True])
+def test_gradients_of_norm_alone(make, shape, dtype, gelu):
+    channels = shape[-1]
+    x, grad = make(*shape), make(*shape)
+    weight, bias = make(channels), make(channels)
+    leaves = exact(x, weight, bias)
+    out = normalize(*leaves)
+    out = F.gelu(out) if gelu else out
+    dx, *dparams = torch.autograd.grad(out, leaves, grad.double())
+    got, parts = norm.norm_alone_backward(grad, x, weight, bias, 1e-5, gelu)
     assert_near(got, dx)
     for part, expected in zip(parts.sum((1, 2)), dparams):
         assert_sums_near(part, expected, dtype)

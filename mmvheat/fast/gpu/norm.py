@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvheat.ops import is_autocast
+from mmvheat.ops import get_compute_dtype, is_autocast
 
 from .available import DTYPES, has_kernels
 from .params import cast_like
@@ -22,52 +22,64 @@ def can_fuse_norm(x: Tensor) -> bool:
     )
 
 
-def fused_norm(layer: nn.Module, x: Tensor, **options: bool) -> Tensor:
+def fused_norm(
+    layer: nn.Module,
+    x: Tensor,
+    channels_first: bool = False,
+    gelu: bool = False,
+) -> Tensor:
     """Run a layer norm with what stands behind it.
 
     Args:
         layer (nn.Module): The norm.
         x (Tensor): Features, shape (B, H, W, C).
-        options (bool): ``channels_first`` for (B, C, H, W), and ``gelu``,
-            which has no gradient.
-    """
-    from .kernels import norm
+        channels_first (bool): Return (B, C, H, W). Defaults to False.
+        gelu (bool): With GELU, in the dtype of the product that comes next.
+            Defaults to False.
 
+    Returns:
+        Tensor: Under autocast in single precision, but for ``gelu``.
+    """
     dtype = torch.float32 if is_autocast(x) else x.dtype
-    args = x, layer.weight, layer.bias, layer.eps, dtype
+    if gelu:
+        dtype = get_compute_dtype(x)
+    args = x, layer.weight, layer.bias, layer.eps, dtype, gelu, channels_first
     if torch.is_grad_enabled():
-        return _Norm.apply(*args, *options.values())
-    return norm.norm(*args, **options)
+        return _Norm.apply(*args)
+    from .kernels.norm import norm
+
+    return norm(*args)
 
 
 class _Norm(torch.autograd.Function):
     """Runs a norm in training."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, eps, dtype, channels_first=False):
-        from .kernels import norm
+    def forward(ctx, x, weight, bias, *settings) -> Tensor:
+        from .kernels.norm import norm
 
         ctx.save_for_backward(x, weight, bias)
-        ctx.settings = eps, dtype, channels_first
-        return norm.norm(
-            x, weight, bias, eps, dtype, channels_first=channels_first
-        )
+        ctx.settings = settings
+        return norm(x, weight, bias, *settings)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from .kernels import norm_alone_backward
+        from .kernels.norm import norm_alone_backward
 
         x, weight, bias = ctx.saved_tensors
-        eps, dtype, channels_first = ctx.settings
+        eps, dtype, gelu, channels_first = ctx.settings
         if channels_first:
             grad = grad.permute(0, 2, 3, 1)
         if torch.is_grad_enabled():  # to be differentiated once more
             wanted = [t for t in (x, weight, bias) if t.requires_grad]
-            params = weight.to(dtype), bias.to(dtype)
-            out = F.layer_norm(x.to(dtype), x.shape[-1:], *params, eps)
+            wide, *params = (t.float() for t in (x, weight, bias))
+            out = F.layer_norm(wide, x.shape[-1:], *params, eps)
+            out = (F.gelu(out) if gelu else out).to(dtype)
             grads = torch.autograd.grad(out, wanted, grad, create_graph=True)
             grads = dict(zip(map(id, wanted), grads))
-            return *(grads.get(id(t)) for t in (x, weight, bias)), *[None] * 3
-        dx, parts = norm_alone_backward(grad.contiguous(), x, weight, eps)
+            return *(grads.get(id(t)) for t in (x, weight, bias)), *[None] * 4
+        dx, parts = norm_alone_backward(
+            grad.contiguous(), x, weight, bias, eps, gelu
+        )
         dparams = cast_like(parts.sum((1, 2)), (weight, bias))
-        return dx, *dparams, None, None, None
+        return dx, *dparams, *[None] * 4

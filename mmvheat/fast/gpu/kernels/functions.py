@@ -62,3 +62,9 @@ def normal_cdf(x):
     series = t * (0.254829592 + t * (-0.284496736 + t * series))
     tail = 0.5 * series * tl.exp(-z * z)
     return tl.where(x > 0, 1 - tail, tail)
+
+
+@triton.jit
+def gelu_slope(x):
+    """Derivative of GELU."""
+    return normal_cdf(x) + x * tl.exp(-0.5 * x * x) * 0.3989422804014327

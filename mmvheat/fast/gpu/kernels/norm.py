@@ -11,7 +11,8 @@ import triton.language as tl
 from torch import Tensor
 
 from .functions import load_row, locate, normal_cdf, normalize
-from .launch import cut, launch, like, operator
+from .launch import cut, launch, like, make_parts, operator
+from .norm_backward import TILE, launch_backward
 
 
 @triton.jit
@@ -72,6 +73,33 @@ def norm(
         x, x, x, None, None, weight, bias, x, out, eps, gelu, channels_first
     )
     return out
+
+
+def _make_gradients(
+    grad, x: Tensor, weight, bias, eps, gelu
+) -> tuple[Tensor, Tensor]:
+    return like(x), make_parts(x, TILE)
+
+
+@operator(_make_gradients)
+def norm_alone_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    gelu: bool,
+) -> tuple[Tensor, Tensor]:
+    """Differentiate :func:`norm` of x (B, H, W, C).
+
+    Returns the gradient of x and parts of those of weight and bias,
+    (2, B, parts, C).
+    """
+    dx, parts = like(x), make_parts(x, TILE)
+    launch_backward(
+        grad, x, None, weight, bias, eps, None, dx, dx, dx, parts, gelu
+    )
+    return dx, parts
 
 
 def _make_sum(
