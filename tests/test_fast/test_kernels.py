@@ -134,8 +134,9 @@ def test_gradients_of_norm(make, shape, dtype):
         assert_sums_near(part, expected, dtype)
 
 
-@pytest.mark.parametrize('gelu', [False, True])
-def test_gradients_of_norm_alone(make, shape, dtype, gelu):
+@pytest.mark.parametrize('behind', ['nothing', 'gelu', 'channels first'])
+def test_gradients_of_norm_alone(make, shape, dtype, behind):
+    gelu, first = behind == 'gelu', behind == 'channels first'
     channels = shape[-1]
     x, grad = make(*shape), make(*shape)
     weight, bias = make(channels), make(channels)
@@ -143,7 +144,10 @@ def test_gradients_of_norm_alone(make, shape, dtype, gelu):
     out = normalize(*leaves)
     out = F.gelu(out) if gelu else out
     dx, *dparams = torch.autograd.grad(out, leaves, grad.double())
-    got, parts = norm.norm_alone_backward(grad, x, weight, bias, 1e-5, gelu)
+    grad = grad.permute(0, 3, 1, 2).contiguous() if first else grad
+    got, parts = norm.norm_alone_backward(
+        grad, x, weight, bias, 1e-5, gelu, first
+    )
     assert_near(got, dx)
     for part, expected in zip(parts.sum((1, 2)), dparams):
         assert_sums_near(part, expected, dtype)

@@ -68,18 +68,17 @@ class _Norm(torch.autograd.Function):
 
         x, weight, bias = ctx.saved_tensors
         eps, dtype, gelu, channels_first = ctx.settings
-        if channels_first:
-            grad = grad.permute(0, 2, 3, 1)
         if torch.is_grad_enabled():  # to be differentiated once more
             wanted = [t for t in (x, weight, bias) if t.requires_grad]
             wide, *params = (t.float() for t in (x, weight, bias))
             out = F.layer_norm(wide, x.shape[-1:], *params, eps)
             out = (F.gelu(out) if gelu else out).to(dtype)
+            out = out.permute(0, 3, 1, 2) if channels_first else out
             grads = torch.autograd.grad(out, wanted, grad, create_graph=True)
             grads = dict(zip(map(id, wanted), grads))
             return *(grads.get(id(t)) for t in (x, weight, bias)), *[None] * 4
         dx, parts = norm_alone_backward(
-            grad.contiguous(), x, weight, bias, eps, gelu
+            grad.contiguous(), x, weight, bias, eps, gelu, channels_first
         )
         dparams = cast_like(parts.sum((1, 2)), (weight, bias))
         return dx, *dparams, *[None] * 4

@@ -29,7 +29,7 @@ def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
         norm.norm(x, *pair, dtype)
         norm.add_norm(x, x, vector, scale, vector, *pair, dtype)
         _, parts = norm_sum.norm_sum(x, *pair, dtype)
-        norm.norm_alone_backward(x, x, *pair, gelu=True)
+        norm.norm_alone_backward(x, x, *pair, gelu=True, channels_first=True)
         norm_backward(x, x, x, *pair)
         norm_backward_sum(x, x, x, *pair, scale, scale)
         post_norm.norm_add(x, x, scale, *pair, low=True)

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .functions import load_row, locate, normal_cdf, normalize
+from .functions import load_row, locate, locate_first, normal_cdf, normalize
 from .launch import cut, launch, like, make_parts, operator
 from .norm_backward import TILE, launch_backward
 
@@ -40,8 +40,7 @@ def _forward(
     if GELU:
         out *= normal_cdf(out)
     if FIRST:
-        at = tl.program_id(1).to(tl.int64) * cells * channels
-        at += cell[:, None] + column[None].to(tl.int64) * cells
+        at = locate_first(cell, column, cells, channels)
     tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask)
 
 
@@ -76,7 +75,7 @@ def norm(
 
 
 def _make_gradients(
-    grad, x: Tensor, weight, bias, eps, gelu
+    grad, x: Tensor, weight, bias, eps, gelu, channels_first
 ) -> tuple[Tensor, Tensor]:
     return like(x), make_parts(x, TILE)
 
@@ -89,6 +88,7 @@ def norm_alone_backward(
     bias: Tensor,
     eps: float,
     gelu: bool,
+    channels_first: bool,
 ) -> tuple[Tensor, Tensor]:
     """Differentiate :func:`norm` of x (B, H, W, C).
 
@@ -97,8 +97,9 @@ def norm_alone_backward(
     """
     dx, parts = like(x), make_parts(x, TILE)
     launch_backward(
-        grad, x, None, weight, bias, eps, None, dx, dx, dx, parts, gelu
-    )
+        grad, x, None, weight, bias, eps, None, dx, dx, dx, parts, gelu,
+        channels_first,
+    )  # fmt: skip
     return dx, parts
 
 

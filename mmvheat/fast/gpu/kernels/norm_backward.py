@@ -11,6 +11,7 @@ from .functions import (
     gelu_slope,
     load_row,
     locate,
+    locate_first,
     normalize,
     store_part,
 )
@@ -24,9 +25,9 @@ def _backward(
     grad_ptr, x_ptr, rest_ptr, weight_ptr, bias_ptr, scale_ptr, rest_scale_ptr,
     dx_ptr, low_ptr, out_ptr, dweight_ptr, dbias_ptr, sum_ptr, rest_sum_ptr,
     cells, channels, eps,
-    GELU: tl.constexpr, REST: tl.constexpr, LOW: tl.constexpr,
-    SUMS: tl.constexpr, SCALE: tl.constexpr, TILES: tl.constexpr,
-    R: tl.constexpr, C: tl.constexpr,
+    GELU: tl.constexpr, FIRST: tl.constexpr, REST: tl.constexpr,
+    LOW: tl.constexpr, SUMS: tl.constexpr, SCALE: tl.constexpr,
+    TILES: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
     column = tl.arange(0, C)
     weight = load_row(weight_ptr, column, channels)
@@ -37,9 +38,12 @@ def _backward(
     rest_total = tl.zeros((R, C), tl.float32)
     for i in range(TILES):
         tile = tl.program_id(0) * TILES + i
-        _, _, mask, at = locate(tile, cells, channels, R, C)
+        cell, _, mask, at = locate(tile, cells, channels, R, C)
         x = tl.load(x_ptr + at, mask, 0.0).to(tl.float32)
-        grad = tl.load(grad_ptr + at, mask, 0.0).to(tl.float32)
+        above = at
+        if FIRST:
+            above = locate_first(cell, column, cells, channels)
+        grad = tl.load(grad_ptr + above, mask, 0.0).to(tl.float32)
         x, deviation = normalize(x, mask, channels, eps)
         if GELU:
             grad *= gelu_slope(x * weight + bias)
@@ -69,15 +73,16 @@ def _backward(
 
 
 def launch_backward(
-    grad, x, rest, weight, bias, eps, scales, dx, low, out, parts, gelu=False
-) -> None:
+    grad, x, rest, weight, bias, eps, scales, dx, low, out, parts,
+    gelu=False, first=False,
+) -> None:  # fmt: skip
     """Run the kernel; the operators say what it takes and writes."""
     grid, sizes = cut(x, **TILE)
     launch(
         _backward, grid, grad, x, grad if rest is None else rest, weight,
         bias, *(scales or (grad, grad)), dx, low, out, *parts[:2],
         *parts[-2:], x.shape[1] * x.shape[2], x.shape[3], eps,
-        GELU=gelu, REST=rest is not None, LOW=low is not dx,
+        GELU=gelu, FIRST=first, REST=rest is not None, LOW=low is not dx,
         SUMS=len(parts) == 4, SCALE=scales is not None, **sizes,
     )  # fmt: skip
 
