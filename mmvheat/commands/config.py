@@ -119,17 +119,24 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
     cfg.work_dir = (
         work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     )
+    make_folder(cfg.work_dir, '--work-dir')
+
+
+def make_folder(path: str | os.PathLike, option: str) -> None:
+    """Make the folder that an option names.
+
+    Raises:
+        UserError: It cannot be made or written to.
+    """
     try:
-        os.makedirs(cfg.work_dir, exist_ok=True)
+        os.makedirs(path, exist_ok=True)
+        reason = None if os.access(path, os.W_OK) else 'not writable'
     except OSError as error:
+        reason = f'it cannot be made: {error.strerror}'
+    if reason:
         raise UserError(
-            f'The work dir {cfg.work_dir} cannot be made '
-            f'({error.strerror}); choose another one with --work-dir.'
-        ) from error
-    if not os.access(cfg.work_dir, os.W_OK):
-        raise UserError(
-            f'The work dir {cfg.work_dir} is not writable; choose another '
-            'one with --work-dir.'
+            f'The folder {path} cannot take results ({reason}); choose '
+            f'another one with {option}.'
         )
 
 

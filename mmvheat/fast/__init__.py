@@ -12,7 +12,7 @@ kernels run on devices that have not been measured with them as well;
 ``with mmvheat.fast.on_trial():`` does so in a part of a program.
 
 ============  ============================================================
-``fused``     Blocks by Triton's kernels, which stand in ``kernels``, on a GPU
+``gpu``       Blocks and norms by Triton's kernels, on NVIDIA cards
 ``lean``      Training keeps inputs of elementwise functions alone, on a CPU
 ``onednn``    Products by oneDNN at evaluation, on a CPU
 ``kept``      Cosine bases, and decays at evaluation on a CPU

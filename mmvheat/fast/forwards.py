@@ -6,7 +6,7 @@ less again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -23,11 +23,13 @@ from mmvheat.ops import (
 )
 
 from . import onednn
-from .fused import can_fuse, run_fused
-from .fused_norm import can_fuse_norm, fused_norm
+from .gpu.block import can_fuse, run_fused
+from .gpu.norm import can_fuse_norm, fused_norm
 from .kept import get_bases, get_bicubic_weights, keep
 from .lean import is_lean, run_lean
 from .seam import is_plain
+
+Layer = Callable[[Tensor], Tensor]
 
 
 def _run_block(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
@@ -43,13 +45,15 @@ def _run_block(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
     def add(x: Tensor, branch: Tensor) -> Tensor:
         return x + _scale_norm(block.norm1, scale1, branch)
 
+    fc1, fc2 = _as_products(block.mlp, x)
+
     def run_fc1(x: Tensor) -> tuple[Tensor, Tensor]:
-        return block.mlp.fc1(x), x
+        return fc1(x), x
 
     branch = _conduct(block.op, x, freq_embed)
     # The sum costs less to compute again than to keep.
     hidden, x = run_lean(add, x, branch, layer=run_fc1)
-    branch = run_lean(F.gelu, hidden, layer=block.mlp.fc2)
+    branch = run_lean(F.gelu, hidden, layer=fc2)
     scale2 = block.scale(x, block.gamma2)
     return x + run_lean(partial(_scale_norm, block.norm2, scale2), branch)
 
@@ -67,9 +71,7 @@ def _conduct(
     freq_embed: Tensor,
     norm: nn.Module | None = None,
 ) -> Tensor:
-    needs_grad = torch.is_grad_enabled() and any(
-        t.requires_grad for t in (x, freq_embed, *op.parameters())
-    )
+    needs_grad = _needs_grad(x, freq_embed, *op.parameters())
     x = op.dwconv(x) if norm is None else run_lean(norm, x, layer=op.dwconv)
     linear, transform = F.linear, transform_2d
     if not needs_grad and onednn.has_onednn(x):
@@ -103,17 +105,44 @@ def _conduct(
 def _run_mlp(
     mlp: nn.Module, x: Tensor, norm: nn.Module | None = None
 ) -> Tensor:
-    x = mlp.fc1(x) if norm is None else run_lean(norm, x, layer=mlp.fc1)
-    return run_lean(F.gelu, x, layer=mlp.fc2)
+    fc1, fc2 = _as_products(mlp, x)
+    x = fc1(x) if norm is None else run_lean(norm, x, layer=fc1)
+    return run_lean(F.gelu, x, layer=fc2)
+
+
+def _as_products(mlp: nn.Module, x: Tensor) -> Sequence[Layer]:
+    """Get the two layers of an MLP, on a CPU as products of matrices.
+
+    torch's 1x1 convolutions need more time there, with one thread up to half
+    as much again; but with AVX-512 they are products by oneDNN.
+    """
+    layers = mlp.fc1, mlp.fc2
+    if x.device.type != 'cpu' or any(f.kernel_size != (1, 1) for f in layers):
+        return layers
+    linear = F.linear
+    if onednn.has_onednn(x):
+        if _needs_grad(x, *mlp.parameters()):
+            return layers
+        linear = onednn.linear
+
+    def run(layer: nn.Module, x: Tensor) -> Tensor:
+        # So the gradient is channels last, as the weight.
+        weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
+        return linear(x, weight, layer.bias)
+
+    return [partial(run, layer) for layer in layers]
+
+
+def _needs_grad(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
 def _run_stem(stem: nn.Module, x: Tensor) -> Tensor:
     hidden = stem.conv1(x)
-    if can_fuse_norm(hidden) and not torch.is_grad_enabled():
-        norm1 = stem.norm1[0]
-        return stem.norm2(stem.conv2(fused_norm(norm1, hidden, gelu=True)))
 
     def activate(x: Tensor) -> Tensor:
+        if can_fuse_norm(x):
+            return fused_norm(stem.norm1[0], x, gelu=True)
         return F.gelu(stem.norm1(x))
 
     x = run_lean(activate, hidden, layer=stem.conv2, everywhere=True)

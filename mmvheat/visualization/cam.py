@@ -9,6 +9,10 @@ last stage does. In front of a last map of a few cells this names no place, and
 heads that look at single places need other weights at each: LayerCAM (Jiang et
 al., IEEE TIP 2021), which takes the positive gradient of every place, is the
 default, at hidden layers of the first two stages.
+
+In an early layer 0 is no absence: what a network looks at may lie below its
+surroundings as well as above, and Grad-CAM's cut at 0 loses it where it lies
+below. 'absgradcam' leaves the cut out and shows the magnitude of the same sum.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ from .style import colorize, new_figure, show_image, show_map
 
 METHODS = {
     'gradcam': 'GradCAM',
+    'absgradcam': 'GradCAM',
     'gradcam++': 'GradCAMPlusPlus',
     'xgradcam': 'XGradCAM',
     'hirescam': 'HiResCAM',
@@ -111,7 +116,10 @@ def compute_cam(
     with torch.no_grad():
         target, title, category = scorer.choose(category, instance, score_thr)
     with _tap(layers, sample.inputs) as taps:
-        cam = getattr(grad_cam, METHODS[method])(scorer, taps)
+        kind = getattr(grad_cam, METHODS[method])
+        if method == 'absgradcam':
+            kind = type('AbsGradCAM', (_Magnitude, kind), {})
+        cam = kind(scorer, taps)
         try:
             inputs = sample.inputs.detach().clone().requires_grad_()
             with torch.enable_grad():
@@ -122,15 +130,19 @@ def compute_cam(
     return Activation(values, title, category)
 
 
-def choose_layers(network: Network) -> list[Layer]:
+def choose_layers(network: Network, method: str = 'layercam') -> list[Layer]:
     """Choose the layers to look at where none are named.
 
     Of a vHeat the hidden layer of the last MLP of each of the first two
-    stages; of another network the first two stages it returns. They were
-    chosen on the training images of the digit scenes.
+    stages, for 'absgradcam' what that of the first stage returns; of another
+    network the first two stages it returns. They were chosen on the training
+    images of the digit scenes.
     """
     for prefix, module in network.model.named_modules():
         if isinstance(module, vHeat):
+            if method == 'absgradcam':
+                block = f'{prefix}.layers.0.{module.layers[0].depth - 1}'
+                return [find_layer(network.model, f'{block}.mlp.fc2')]
             names = [
                 f'{prefix}.layers.{i}.{stage.depth - 1}.mlp.fc1'
                 for i, stage in enumerate(module.layers[:2])
@@ -306,6 +318,13 @@ _SCORERS = dict(
     mmseg=_SegmentorScorer,
     mmdet=_DetectorScorer,
 )
+
+
+class _Magnitude:
+    """Grad-CAM's sums without their sign, for the package grad-cam."""
+
+    def get_cam_image(self, *args, **kwargs) -> np.ndarray:
+        return np.abs(super().get_cam_image(*args, **kwargs))
 
 
 # --- layers for the package grad-cam --------------------------------------

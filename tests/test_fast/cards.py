@@ -11,7 +11,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-from mmvheat.fast import kernels
+from mmvheat.fast.gpu import kernels
 
 TYPES = {torch.float32: 'fp32', torch.bfloat16: 'bf16', torch.float16: 'fp16'}
 CAPABILITIES = list(map(int, sys.argv[1:]))
@@ -41,7 +41,7 @@ def main():
     names = 'means', 'convolution', 'convolution_backward', 'decay', 'gate'
     names += 'gate_backward', 'mlp', 'norm', 'norm_backward', 'norm_sum'
     for name in (*names, 'post_norm'):
-        module = importlib.import_module(f'mmvheat.fast.kernels.{name}')
+        module = importlib.import_module(f'mmvheat.fast.gpu.kernels.{name}')
         module.launch = compile_kernel
         for value in list(vars(module).values()):
             # Of functions, what is behind torch.library.

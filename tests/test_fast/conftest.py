@@ -19,13 +19,13 @@ def small_tiles(monkeypatch):
     """Several tiles of a small image; the interpreter takes long for one."""
     if importlib.util.find_spec('triton') is None:
         return
-    kernels = importlib.import_module('mmvheat.fast.kernels')
+    kernels = importlib.import_module('mmvheat.fast.gpu.kernels')
     names = 'gate_backward', 'means', 'mlp', 'norm_backward', 'norm_sum'
     for name in (*names, 'post_norm'):
-        module = importlib.import_module(f'mmvheat.fast.kernels.{name}')
+        module = importlib.import_module(f'mmvheat.fast.gpu.kernels.{name}')
         monkeypatch.setitem(module.TILE, 'tiles', 2)
     weight = importlib.import_module(
-        'mmvheat.fast.kernels.convolution_backward'
+        'mmvheat.fast.gpu.kernels.convolution_backward'
     )
     for tile in (kernels.convolution.TILE, weight.TILE):
         for name, size in (('ROWS', 2), ('W', 4), ('C', 16)):

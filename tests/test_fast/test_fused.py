@@ -8,7 +8,10 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from mmvheat import fast
-from mmvheat.fast import available, forwards, fused
+from mmvheat.fast import forwards
+from mmvheat.fast.gpu import available
+from mmvheat.fast.gpu.block import run_fused
+from mmvheat.fast.gpu.norm import fused_norm
 from mmvheat.models import HeatBlock
 
 pytest.importorskip('triton')
@@ -33,7 +36,7 @@ def fused_blocks(monkeypatch):
 
     def run(block, *args):
         blocks.append(block)
-        return fused.run_fused(block, *args)
+        return run_fused(block, *args)
 
     monkeypatch.setattr(forwards, 'run_fused', run)
     return blocks
@@ -182,6 +185,33 @@ def test_second_derivatives(make_block, fused_blocks, kind):
         assert (got - truth).norm() <= 1e-5 * truth.norm() + 1e-6
 
 
+@pytest.mark.parametrize('behind', ['nothing', 'gelu', 'channels first'])
+def test_gradients_of_norms(behind):
+    """The first by kernels, the second by torch's operators."""
+    options = dict(gelu=behind == 'gelu')
+    options['channels_first'] = behind == 'channels first'
+
+    def run_plainly(norm, x, gelu, channels_first):
+        x = norm(x)
+        x = torch.nn.functional.gelu(x) if gelu else x
+        return x.permute(0, 3, 1, 2) if channels_first else x
+
+    norm, (x, _) = torch.nn.LayerNorm(12), make_inputs(2, 3, 4)
+    torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    leaves, results = [x, norm.weight, norm.bias], []
+    for run in (run_plainly, fused_norm):
+        with fast.on_trial():
+            out = run(norm, x, **options)
+            loss = out.pow(3).sum()
+            first = torch.autograd.grad(loss, leaves, retain_graph=True)
+            grads = torch.autograd.grad(loss, leaves, create_graph=True)
+            penalty = sum(grad.square().sum() for grad in grads)
+            second = torch.autograd.grad(penalty, leaves)
+        results.append([out, *first, *second])
+    for got, truth in zip(*reversed(results)):
+        assert (got - truth).norm() <= 1e-5 * truth.norm()
+
+
 @pytest.mark.parametrize('post_norm', [False, True])
 def test_gradients_lie_in_memory_as_parameters(make_block, post_norm):
     """Else DDP copies each into its bucket."""
@@ -260,7 +290,7 @@ def test_what_cannot_be_compiled_is_left_with_one_warning(
     def fail(*_):
         raise RuntimeError('no C compiler')
 
-    from mmvheat.fast import kernels
+    from mmvheat.fast.gpu import kernels
 
     monkeypatch.setattr(kernels, 'run_all', fail)
     available._compile.cache_clear()

@@ -8,7 +8,7 @@ from mmvheat.ops import heat_decay
 
 pytest.importorskip('triton')
 
-from mmvheat.fast.kernels import (  # noqa: E402
+from mmvheat.fast.gpu.kernels import (  # noqa: E402
     convolution,
     convolve_backward,
     decay,
@@ -17,7 +17,6 @@ from mmvheat.fast.kernels import (  # noqa: E402
     means,
     mlp,
     norm,
-    norm_alone_backward,
     norm_backward,
     norm_backward_sum,
     norm_sum,
@@ -133,7 +132,22 @@ def test_gradients_of_norm(make, shape, dtype):
     assert_near(again, out.detach())
     for part, expected in zip(parts.sum((1, 2)), dparams):
         assert_sums_near(part, expected, dtype)
-    got, parts = norm_alone_backward(grad, x, weight, 1e-5)
+
+
+@pytest.mark.parametrize('behind', ['nothing', 'gelu', 'channels first'])
+def test_gradients_of_norm_alone(make, shape, dtype, behind):
+    gelu, first = behind == 'gelu', behind == 'channels first'
+    channels = shape[-1]
+    x, grad = make(*shape), make(*shape)
+    weight, bias = make(channels), make(channels)
+    leaves = exact(x, weight, bias)
+    out = normalize(*leaves)
+    out = F.gelu(out) if gelu else out
+    dx, *dparams = torch.autograd.grad(out, leaves, grad.double())
+    grad = grad.permute(0, 3, 1, 2).contiguous() if first else grad
+    got, parts = norm.norm_alone_backward(
+        grad, x, weight, bias, 1e-5, gelu, first
+    )
     assert_near(got, dx)
     for part, expected in zip(parts.sum((1, 2)), dparams):
         assert_sums_near(part, expected, dtype)

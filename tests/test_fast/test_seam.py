@@ -12,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmvheat import fast
 from mmvheat.fast import forwards, seam
 from mmvheat.models import heat_block
+from mmvheat.models.heat_block import Mlp
+from mmvheat.models.layers import ChannelsLastConv2d
 from mmvheat.nn import HeatPropagator
 
 IMAGE = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
@@ -50,6 +52,28 @@ def test_both_states_give_the_same(model, training):
         torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
     for got, expected in zip(*[run[1] for run in runs]):
         assert (got - expected).norm() <= 1e-4 * expected.norm()
+
+
+@pytest.mark.parametrize('kernel', [1, 3])
+def test_mlps_of_any_kernel(kernel):
+    layers = [Mlp(6, 24) for _ in range(2)]
+    for layer in layers:
+        torch.manual_seed(0)
+        layer.fc1 = ChannelsLastConv2d(6, 24, kernel, padding=kernel // 2)
+    layers[1].load_state_dict(layers[0].state_dict())
+    inputs = [torch.randn(2, 5, 7, 6).requires_grad_()]
+    inputs.append(inputs[0].detach().clone().requires_grad_())
+    got = layers[0](inputs[0])
+    with fast.disabled():
+        expected = layers[1](inputs[1])
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    got.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    for parameter, plain in zip(*(f.parameters() for f in layers)):
+        torch.testing.assert_close(parameter.grad, plain.grad)
+        # Gradients go into the buckets of DDP as they are.
+        assert parameter.grad.stride() == parameter.stride()
 
 
 def test_disabled_takes_nothing(model, taken):

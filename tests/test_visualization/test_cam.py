@@ -53,8 +53,9 @@ def classifier(networks, image):
     return network, network.prepare(str(image))
 
 
+@pytest.mark.parametrize('method', ['gradcam', 'absgradcam'])
 @pytest.mark.parametrize('layer', ['backbone[0]', 'backbone.outnorm3'])
-def test_map_of_a_linear_head_is_the_closed_form(classifier, layer):
+def test_map_of_a_linear_head_is_the_closed_form(classifier, layer, method):
     network, sample = classifier
     layers = [find_layer(network.model, layer)]
     with torch.no_grad():
@@ -64,9 +65,11 @@ def test_map_of_a_linear_head_is_the_closed_form(classifier, layer):
         expected = torch.einsum('kc,chw->khw', weight, maps[0]).numpy()
     category = int(expected.max((1, 2)).argmax())
     expected = expected[category]
-    assert expected.max() > 0
+    assert expected.max() > 0 > expected.min()
+    if method == 'absgradcam':
+        expected = np.abs(expected)
     found = cam.compute_cam(
-        network, sample, layers, category=category, method='gradcam'
+        network, sample, layers, category=category, method=method
     )
     size = sample.picture.shape[:2]
     np.testing.assert_allclose(found.values, scale(size, expected), atol=1e-4)
@@ -151,6 +154,11 @@ def test_layers_by_default_are_hidden_ones_of_two_stages(classifier):
         expected.append(map_)
     size = sample.picture.shape[:2]
     np.testing.assert_allclose(found.values, scale(size, *expected), atol=1e-3)
+
+
+def test_magnitudes_are_looked_at_behind_the_first_stage(classifier):
+    (layer,) = cam.choose_layers(classifier[0], 'absgradcam')
+    assert layer.name == 'backbone.layers.0.0.mlp.fc2'
 
 
 @pytest.mark.parametrize('task', ['classifier', 'mask_rcnn', 'upernet'])

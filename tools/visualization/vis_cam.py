@@ -66,7 +66,7 @@ def main() -> None:
         activation = cam.compute_cam(
             network,
             sample,
-            layers or cam.choose_layers(network),
+            layers or cam.choose_layers(network, args.method),
             category=args.category,
             instance=args.instance,
             method=args.method,

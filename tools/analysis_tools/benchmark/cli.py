@@ -1,8 +1,7 @@
 """Compare the speed and memory of vHeat with those of other networks.
 
     python tools/analysis_tools/benchmark
-    python tools/analysis_tools/benchmark --models vheat-t swin-t \
-        --modes eval --sizes 1x800x1344 --repeats 9 --compile
+    python tools/analysis_tools/benchmark --models vheat-t vheat-t+compile
     python tools/analysis_tools/benchmark --models --configs
     python tools/analysis_tools/benchmark --device meta
     python tools/analysis_tools/benchmark --against ../another-checkout
@@ -47,7 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='NAME',
         help='vheat-*, swin-*, convnext-* (t, s or b), vheat-n, vheat-t-* '
         '(fractional, tail, wave, k5, scalar, input), timm-convnext-t, '
-        'resnet-50 or a config; NAME+compile compiles, NAME+graph replays a '
+        'resnet-50 or a config; NAME+compile compiles (of whole models the '
+        'backbone), NAME+graph replays a '
         'CUDA graph, NAME+plain and NAME+all are those of '
         f'MMVHEAT_FAST=0 and =all (default: {" ".join(MODELS)})',
     )
@@ -81,12 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='batches of images (default: '
         f'{"; ".join(" ".join((k, *v)) for k, v in SIZES.items())})',
     )
-    add('--repeats', type=count, default=5, help='rounds (default: 5)')
-    add(
-        '--compile',
-        action='store_true',
-        help='run every network compiled as well (detectors: the backbone)',
-    )
+    add('--repeats', type=int, default=5, help='rounds (default: 5)')
     add(
         '--channels-last',
         action='store_true',
@@ -98,7 +93,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='default: cuda if present; meta counts what a GPU would do '
         'instead of measuring: bytes, kernels, FLOPs, saved activations',
     )
-    add('--threads', type=count, help='of a CPU (default: as torch)')
+    add('--threads', type=int, help='of a CPU (default: as torch)')
     add('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
     add(
         '--against',
@@ -107,6 +102,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='compare the vHeat-T of this checkout with that of another one',
     )
     args = parser.parse_args(argv)
+    if args.repeats < 1 or (args.threads or 1) < 1:
+        parser.error('--repeats and --threads must be 1 or more')
     args.device = args.device or ('cpu', 'cuda')[torch.cuda.is_available()]
     args.sizes = args.sizes or [parse_size(s) for s in SIZES[args.device]]
     if args.device != 'meta' and set(args.dtypes) & set(PURE):
@@ -123,15 +120,6 @@ def parse_size(text: str) -> Size:
             f'{text!r} is not batch x height x width, e.g. 1x800x1344'
         )
     return Size(*map(int, text.split('x')))
-
-
-def count(text: str) -> int:
-    """Read a whole number of at least 1."""
-    if not re.fullmatch(r'0*[1-9]\d*', text):
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not a whole number of at least 1'
-        )
-    return int(text)
 
 
 def main() -> None:

@@ -65,14 +65,14 @@ def _list_backbones() -> dict[str, dict]:
         model_name='convnext_tiny',
         features_only=True,
     )
-    for name, changes in (
-        ('k5', dict(k=5)),
-        ('scalar', dict(k='scalar')),
-        ('input', dict(k='input')),
-        ('fractional', dict(propagator=dict(type='FractionalHeatPropagator'))),
-        ('tail', dict(propagator=dict(type='TailPropagator'))),
-        ('wave', dict(propagator=dict(type='DampedWavePropagator'))),
-    ):
+    for name, changes in dict(
+        k5=dict(k=5),
+        scalar=dict(k='scalar'),
+        input=dict(k='input'),
+        fractional=dict(propagator=dict(type='FractionalHeatPropagator')),
+        tail=dict(propagator=dict(type='TailPropagator')),
+        wave=dict(propagator=dict(type='DampedWavePropagator')),
+    ).items():
         backbones[f'vheat-t-{name}'] = {**backbones['vheat-t'], **changes}
     return backbones
 

@@ -52,18 +52,10 @@ def _draw_panel(axis: Axes, rows: list[dict], unit: float) -> None:
             for row in rows
             if row['model'] == model
         )
-        axis.plot(
-            *zip(*points),
-            color=color,
-            marker='o',
-            ls='--' if model.endswith('+compile') else '-',
-            ms=4,
-            lw=1.6,
-            label=model,
-        )
+        style = 'o--' if model.endswith('+compile') else 'o-'
+        axis.plot(*zip(*points), style, color=color, ms=4, lw=1.6, label=model)
     ticks = {row['pixels']: row['size'].split('x', 1)[1] for row in rows}
-    axis.set_xscale('log')
-    axis.set_yscale('log')
+    axis.set(xscale='log', yscale='log')
     axis.set_xticks(list(ticks), list(ticks.values()), rotation=30)
     axis.minorticks_off()
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

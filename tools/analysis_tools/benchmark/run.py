@@ -16,6 +16,7 @@ from benchmark.plots import draw_speed
 from benchmark.report import describe_row, make_markdown
 from benchmark.step import Size, Step, record
 from mmvheat.analysis.machine import describe_machine
+from mmvheat.commands.config import make_folder
 from mmvheat.errors import UserError
 from mmvheat.visualization.style import save_figure
 
@@ -38,20 +39,13 @@ class Benchmark:
             left_out=[],
             results=[],
         )
-        try:
-            args.out_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f'The folder {args.out_dir} cannot be made '
-                f'({error.strerror}); choose another one with --out-dir.'
-            ) from error
-        self.networks = {}
-        for name in self._choose_names():
-            both = args.compile and '+' not in name
-            for variant in [name, name + COMPILED] if both else [name]:
-                self.networks[networks.get_label(variant)] = networks.build(
-                    variant, args.device, args.channels_last
-                )
+        make_folder(args.out_dir, '--out-dir')
+        self.networks = {
+            networks.get_label(name): networks.build(
+                name, args.device, args.channels_last
+            )
+            for name in self._choose_names()
+        }
 
     def run(self) -> None:
         """Measure everything; tables are written after each case."""
@@ -168,8 +162,6 @@ def measure_memory(step: Step, device: str) -> int | None:
 
 def supports(dtype: str, device: str) -> bool:
     """Tell whether a device computes in a dtype, not just emulates it."""
-    if device == 'cpu' and dtype == 'tf32':
-        return False
-    if device == 'cpu' and dtype != 'fp32':
+    if device == 'cpu' and dtype in ('bf16', 'fp16'):
         return getattr(torch.ops.mkldnn, f'_is_mkldnn_{dtype}_supported')()
-    return True
+    return device != 'cpu' or dtype == 'fp32'

@@ -141,10 +141,7 @@ def _make_samples(
         from mmseg.structures import SegDataSample
 
         labels = torch.randint(network.num_classes, (1, *shape), device=device)
-        samples = [
-            SegDataSample(gt_sem_seg=PixelData(data=labels))
-            for _ in range(size.batch)
-        ]
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=labels))]
     elif hasattr(network, 'bbox_head') or hasattr(network, 'roi_head'):
         from mmdet.testing import demo_mm_inputs
 
@@ -159,9 +156,9 @@ def _make_samples(
     else:
         from mmpretrain.structures import DataSample
 
-        samples = [
-            DataSample().set_gt_label(0).to(device) for _ in range(size.batch)
-        ]
+        samples = [DataSample().set_gt_label(0).to(device)]
+    if len(samples) < size.batch:
+        samples = [samples[0].clone() for _ in range(size.batch)]
     keys = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
     for sample in samples:
         sample.set_metainfo(dict.fromkeys(keys, shape))

@@ -59,11 +59,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 def compare_speed(
     own: Sequence[float], other: Sequence[float]
 ) -> tuple[float, float, float]:
-    """Compare the times of two things round by round.
-
-    Args:
-        own (Sequence[float]): Seconds in each round.
-        other (Sequence[float]): Seconds of the other in the same rounds.
+    """Compare the seconds of two things round by round.
 
     Returns:
         tuple[float, float, float]: Quartiles of the speed relative to the

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from mmvheat.ops import autocast_state, get_compute_dtype, transform_2d
 
+from ..kept import get_bases
 from .available import DTYPES, has_kernels
-from .fused_backward import differentiate, run_plain
-from .kept import get_bases
+from .block_backward import differentiate, run_plain
 from .params import Pair, cast_like, pair
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmvheat.ops import heat_decay, transform_2d
 
-from .kept import get_bases
+from ..kept import get_bases
 from .params import Pair, pair
 
 

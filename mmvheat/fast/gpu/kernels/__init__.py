@@ -10,11 +10,7 @@ import torch
 from . import convolution, decay, gate, means, mlp, norm, norm_sum, post_norm
 from .convolution_backward import convolve_backward
 from .gate_backward import gated_norm_backward
-from .norm_backward import (
-    norm_alone_backward,
-    norm_backward,
-    norm_backward_sum,
-)
+from .norm_backward import norm_backward, norm_backward_sum
 
 
 def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
@@ -33,7 +29,7 @@ def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
         norm.norm(x, *pair, dtype)
         norm.add_norm(x, x, vector, scale, vector, *pair, dtype)
         _, parts = norm_sum.norm_sum(x, *pair, dtype)
-        norm_alone_backward(x, x, vector, 1e-5)
+        norm.norm_alone_backward(x, x, *pair, gelu=True, channels_first=True)
         norm_backward(x, x, x, *pair)
         norm_backward_sum(x, x, x, *pair, scale, scale)
         post_norm.norm_add(x, x, scale, *pair, low=True)

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from .functions import (
     denormalize,
+    gelu_slope,
     load_row,
     locate,
+    locate_first,
     normalize,
     store_part,
 )
@@ -23,9 +25,9 @@ def _backward(
     grad_ptr, x_ptr, rest_ptr, weight_ptr, bias_ptr, scale_ptr, rest_scale_ptr,
     dx_ptr, low_ptr, out_ptr, dweight_ptr, dbias_ptr, sum_ptr, rest_sum_ptr,
     cells, channels, eps,
-    REST: tl.constexpr, LOW: tl.constexpr, SUMS: tl.constexpr,
-    SCALE: tl.constexpr, TILES: tl.constexpr, R: tl.constexpr,
-    C: tl.constexpr,
+    GELU: tl.constexpr, FIRST: tl.constexpr, REST: tl.constexpr,
+    LOW: tl.constexpr, SUMS: tl.constexpr, SCALE: tl.constexpr,
+    TILES: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
     column = tl.arange(0, C)
     weight = load_row(weight_ptr, column, channels)
@@ -36,10 +38,15 @@ def _backward(
     rest_total = tl.zeros((R, C), tl.float32)
     for i in range(TILES):
         tile = tl.program_id(0) * TILES + i
-        _, _, mask, at = locate(tile, cells, channels, R, C)
+        cell, _, mask, at = locate(tile, cells, channels, R, C)
         x = tl.load(x_ptr + at, mask, 0.0).to(tl.float32)
-        grad = tl.load(grad_ptr + at, mask, 0.0).to(tl.float32)
+        above = at
+        if FIRST:
+            above = locate_first(cell, column, cells, channels)
+        grad = tl.load(grad_ptr + above, mask, 0.0).to(tl.float32)
         x, deviation = normalize(x, mask, channels, eps)
+        if GELU:
+            grad *= gelu_slope(x * weight + bias)
         dweight += grad * x
         dbias += grad
         dx = denormalize(grad * weight, x, deviation, channels)
@@ -65,31 +72,19 @@ def _backward(
         store_part(rest_sum_ptr, rest_total, channels, R, C)
 
 
-def _launch(
-    grad, x, rest, weight, bias, eps, scales, dx, low, out, parts
-) -> None:
+def launch_backward(
+    grad, x, rest, weight, bias, eps, scales, dx, low, out, parts,
+    gelu=False, first=False,
+) -> None:  # fmt: skip
+    """Run the kernel; the operators say what it takes and writes."""
     grid, sizes = cut(x, **TILE)
     launch(
         _backward, grid, grad, x, grad if rest is None else rest, weight,
         bias, *(scales or (grad, grad)), dx, low, out, *parts[:2],
         *parts[-2:], x.shape[1] * x.shape[2], x.shape[3], eps,
-        REST=rest is not None, LOW=low is not dx, SUMS=len(parts) == 4,
-        SCALE=scales is not None, **sizes,
+        GELU=gelu, FIRST=first, REST=rest is not None, LOW=low is not dx,
+        SUMS=len(parts) == 4, SCALE=scales is not None, **sizes,
     )  # fmt: skip
-
-
-@operator(lambda grad, x, weight, eps: (like(x), make_parts(x, TILE)))
-def norm_alone_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
-    """Differentiate a norm of x (B, H, W, C).
-
-    Returns the gradient of x and parts of those of weight and bias,
-    (2, B, parts, C).
-    """
-    dx, parts = like(x), make_parts(x, TILE)
-    _launch(grad, x, None, weight, weight, eps, None, dx, dx, dx, parts)
-    return dx, parts
 
 
 def _make_gradients(
@@ -113,7 +108,7 @@ def norm_backward(
     parts of the gradients of weight and bias, (2, B, parts, C).
     """
     outputs = dx, out, parts = _make_gradients(grad, x, rest, weight, bias, 0)
-    _launch(grad, x, rest, weight, bias, eps, None, dx, dx, out, parts)
+    launch_backward(grad, x, rest, weight, bias, eps, None, dx, dx, out, parts)
     return outputs
 
 
@@ -147,5 +142,7 @@ def norm_backward_sum(
     )
     scales = None if scale is None else (scale, rest_scale)
     low = low if dx.dtype != low.dtype else dx
-    _launch(grad, x, rest, weight, bias, eps, scales, dx, low, out, parts)
+    launch_backward(
+        grad, x, rest, weight, bias, eps, scales, dx, low, out, parts
+    )
     return outputs

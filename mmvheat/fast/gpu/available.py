@@ -8,7 +8,7 @@ import warnings
 
 import torch
 
-from .seam import is_on_trial
+from ..seam import is_on_trial
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 

@@ -17,6 +17,13 @@ def locate(tile, cells, channels, R: tl.constexpr, C: tl.constexpr):
 
 
 @triton.jit
+def locate_first(cell, column, cells, channels):
+    """Find the addresses of a tile where channels stand first."""
+    at = tl.program_id(1).to(tl.int64) * cells * channels
+    return at + cell[:, None] + column[None].to(tl.int64) * cells
+
+
+@triton.jit
 def store_part(part_ptr, sums, channels, R: tl.constexpr, C: tl.constexpr):
     """Store the sum of a tile over its cells as that of this program."""
     column = tl.arange(0, C)
@@ -62,3 +69,9 @@ def normal_cdf(x):
     series = t * (0.254829592 + t * (-0.284496736 + t * series))
     tail = 0.5 * series * tl.exp(-z * z)
     return tl.where(x > 0, 1 - tail, tail)
+
+
+@triton.jit
+def gelu_slope(x):
+    """Derivative of GELU."""
+    return normal_cdf(x) + x * tl.exp(-0.5 * x * x) * 0.3989422804014327

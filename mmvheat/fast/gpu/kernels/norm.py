@@ -10,8 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .functions import load_row, locate, normal_cdf, normalize
-from .launch import cut, launch, like, operator
+from .functions import load_row, locate, locate_first, normal_cdf, normalize
+from .launch import cut, launch, like, make_parts, operator
+from .norm_backward import TILE, launch_backward
 
 
 @triton.jit
@@ -39,8 +40,7 @@ def _forward(
     if GELU:
         out *= normal_cdf(out)
     if FIRST:
-        at = tl.program_id(1).to(tl.int64) * cells * channels
-        at += cell[:, None] + column[None].to(tl.int64) * cells
+        at = locate_first(cell, column, cells, channels)
     tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask)
 
 
@@ -72,6 +72,35 @@ def norm(
         x, x, x, None, None, weight, bias, x, out, eps, gelu, channels_first
     )
     return out
+
+
+def _make_gradients(
+    grad, x: Tensor, weight, bias, eps, gelu, channels_first
+) -> tuple[Tensor, Tensor]:
+    return like(x), make_parts(x, TILE)
+
+
+@operator(_make_gradients)
+def norm_alone_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    gelu: bool,
+    channels_first: bool,
+) -> tuple[Tensor, Tensor]:
+    """Differentiate :func:`norm` of x (B, H, W, C).
+
+    Returns the gradient of x and parts of those of weight and bias,
+    (2, B, parts, C).
+    """
+    dx, parts = like(x), make_parts(x, TILE)
+    launch_backward(
+        grad, x, None, weight, bias, eps, None, dx, dx, dx, parts, gelu,
+        channels_first,
+    )  # fmt: skip
+    return dx, parts
 
 
 def _make_sum(
