@@ -72,7 +72,13 @@ def draw_scenes(
                     SegDataSample(**{f'{kind}_sem_seg': labels}),
                 ),
             ):
-                visualizer.add_datasample('', image, sample)
+                visualizer.add_datasample(
+                    '',
+                    image,
+                    sample,
+                    draw_gt=kind == 'gt',
+                    draw_pred=kind == 'pred',
+                )
                 axis.imshow(visualizer.get_image())
                 axis.set_title(f'{network}: {title}')
                 axis.axis('off')

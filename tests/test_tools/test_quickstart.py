@@ -41,6 +41,20 @@ def test_fine_tuning_starts_from_the_converted_checkpoint(quickstart):
     assert quickstart.SCRATCH not in steps['train upernet']
 
 
+@pytest.mark.parametrize('processes', [1, 2])
+def test_processes_of_the_classifier_share_its_batch(
+    quickstart, monkeypatch, processes
+) -> None:
+    monkeypatch.setattr(quickstart, 'can_share', lambda: processes == 2)
+    step = quickstart.train('classification', 'classification')
+    cfg = Config.fromfile(ROOT / step.command[1])
+    total = cfg.train_dataloader.batch_size
+    given = f'train_dataloader.batch_size={total // processes}'
+    assert step.processes == processes
+    assert (given in step.command) == (processes > 1)
+    assert ('--launcher=pytorch' in step.command) == (processes > 1)
+
+
 def test_it_ends_with_pictures_of_its_own_networks(quickstart):
     *others, overview, heat, features, cam = quickstart.list_steps(False)
     assert others[-1].name == 'test upernet with TTA'
@@ -100,7 +114,6 @@ def test_whole_quickstart_in_small(
     for name in ('tools', 'configs', 'mmvheat', 'interpolate4downstream.py'):
         (tmp_path / name).symlink_to(ROOT / name)
     short = [
-        '--cfg-options',
         'default_hooks.logger.interval=1',
         'param_scheduler=None',
     ]
@@ -118,6 +131,8 @@ def test_whole_quickstart_in_small(
     steps = []
     for step in quickstart.list_steps(from_scratch=False):
         command = [*step.command, *fewer.get(step.name, [])]
+        if step.name.startswith('train') and '--cfg-options' not in command:
+            command.insert(len(step.command), '--cfg-options')
         steps.append(step._replace(command=command))
     monkeypatch.setattr(quickstart, 'list_steps', lambda _: steps)
     monkeypatch.setattr(sys, 'argv', ['quickstart.py'])

@@ -19,10 +19,7 @@ from pycocotools import mask as coco_mask
 from mmvheat.datasets.digit_files import CROP_SIDES, CROP_SIZE, load_splits
 from mmvheat.datasets.digit_painting import paint_scene
 from mmvheat.visualization import cam
-from mmvheat.visualization.networks import (
-    Network,
-    load_network,
-)
+from mmvheat.visualization.networks import Network, load_network
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / 'data/digit_scenes'
@@ -89,9 +86,6 @@ def test_classifier_points_at_the_digit():
     report('classifier', hits, chance)
 
 
-@pytest.mark.xfail(
-    reason='trained for so short a time, UperNet points at 76 %', strict=False
-)
 def test_segmentor_points_at_the_digits_of_a_class():
     network = load('upernet_vheat-n_1600i_digit-scenes-192x192.py', 'upernet')
     layers = cam.choose_layers(network)
