@@ -100,8 +100,8 @@ test_evaluator = val_evaluator
 # --- model: vHeat 32-64-128-256, heads of 48 channels ---------------------
 norm_cfg = dict(type='BN')
 # Nine pixels in ten are background: without weights, a short training would
-# not see beyond it; the smaller its weight, the thicker digits come out.
-loss_decode = dict(class_weight=[0.2] + [1.0] * 10)
+# not see beyond it.
+loss_decode = dict(class_weight=[0.1] + [1.0] * 10)
 data_preprocessor = dict(size=(192, 192))
 model = dict(
     data_preprocessor=data_preprocessor,

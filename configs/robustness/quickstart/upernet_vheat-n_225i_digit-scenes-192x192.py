@@ -5,13 +5,10 @@
 _base_ = '../../quickstart/upernet_vheat-n_1600i_digit-scenes-192x192.py'
 
 train_dataloader = dict(batch_size=8)
-loss_decode = dict(class_weight=[0.1] + [1.0] * 10)
 model = dict(
     backbone=dict(
         init_cfg=dict(checkpoint='work_dirs/vheat-n_6e_digits-192.pth')
-    ),
-    decode_head=dict(loss_decode=loss_decode),
-    auxiliary_head=dict(loss_decode=loss_decode),
+    )
 )
 optim_wrapper = dict(optimizer=dict(fused=False))
 param_scheduler = [
