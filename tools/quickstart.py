@@ -17,43 +17,30 @@ grid, fine-tunes Mask R-CNN and UperNet from it and tests both. Leaves under
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import multiprocessing
 import os
-import re
-import runpy
-import shlex
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import mmcv
-import numpy as np
-import torch
-from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.structures import InstanceData, PixelData
+from mmengine.device import get_device
 from prettytable import PrettyTable, TableStyle
-from pycocotools import mask as coco_mask
-from rich.console import Console
-from rich.progress import Progress
 
+from mmvheat.commands.steps import Step, run_all
 from mmvheat.visualization import plot_learning_curves
+from mmvheat.visualization.scenes import draw_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = 'data/digit_scenes'
 WORK = 'work_dirs/quickstart'
-LOGS = f'{WORK}/logs'
 PRETRAINED = f'{WORK}/vheat-n_digits-192.pth'
 CONFIGS = {
     'classification': 'configs/quickstart/vheat-n_12e_digit-crops-64x64.py',
-    'mask_rcnn': 'configs/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py',
+    'mask_rcnn': 'configs/quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py',
     'upernet': (
-        'configs/quickstart/upernet_vheat-n_600i_digit-scenes-192x192.py'
+        'configs/quickstart/upernet_vheat-n_1600i_digit-scenes-192x192.py'
     ),
 }
 TITLES = {
@@ -71,28 +58,6 @@ SCENE = f'{DATA}/val/000015.jpg'
 CROP = f'{DATA}/classification/val/7/0017_0.jpg'
 SCRATCH = 'model.backbone.init_cfg=None'
 SHOWN = (15, 18, 20)
-SCALE = 2
-ETA = re.compile(r'\((?:train|test)\).*eta: (\d+):(\d\d):(\d\d)')
-
-
-PYTHONS = multiprocessing.get_context('forkserver')
-"""Interpreters that have the libraries loaded: that takes 10 s a step."""
-PYTHONS.set_forkserver_preload(
-    ['mmdet.apis', 'mmseg.apis', 'mmpretrain.apis', 'mmvheat']
-)
-
-
-class Step(NamedTuple):
-    """A command.
-
-    ``seconds`` is what it adds to the whole on two cores, about. Steps that
-    name a ``lane`` wait for earlier ones in it alone: lanes run side by side.
-    """
-
-    name: str
-    command: list[str]
-    seconds: int
-    lane: str = ''
 
 
 def main() -> None:
@@ -109,142 +74,32 @@ def main() -> None:
     args = parser.parse_args()
     # Said by mmengine whenever it looks for a package.
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+    # Else glibc hands large tensors back to the kernel, which clears the same
+    # memory again for the next: a quarter of a training step.
+    os.environ.update(MALLOC_MMAP_MAX_='0', MALLOC_TRIM_THRESHOLD_=f'{2**40}')
     start = time.monotonic()
-    seconds = run_all(list_steps(args.from_scratch))
+    seconds = run_all(list_steps(args.from_scratch), ROOT, WORK)
     drawing = time.monotonic()
     draw_curves(args.from_scratch)
-    draw_predictions()
+    draw_scenes(
+        SHOWN,
+        ROOT / DATA,
+        ROOT / WORK / 'mask_rcnn/predictions.segm.json',
+        ROOT / WORK / 'upernet/predictions',
+        Config.fromfile(ROOT / CONFIGS['upernet']).metainfo,
+        ROOT / WORK / 'predictions.jpg',
+    )
     seconds['pictures'] = time.monotonic() - drawing
     total = time.monotonic() - start
     print(f'\n{write_summary(seconds, total, args.from_scratch)}\n')
     print(f'pictures  {WORK}/predictions.jpg, {WORK}/curves.png')
     print(f'heat      {WORK}/heat/overview.png and others beside it')
     print(f'table     {WORK}/summary.md')
-    print(f'logs      {LOGS}')
+    print(f'logs      {WORK}/logs')
     print(f'All took {total:.0f} s.')
 
 
 # --- the steps ------------------------------------------------------------
-
-
-def run_all(steps: Sequence[Step]) -> dict[str, float]:
-    """Run every step, telling how far it is; return the seconds of each."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f'{len(steps)} steps; what they print goes to {LOGS}.')
-    (ROOT / LOGS).mkdir(parents=True, exist_ok=True)
-    names = [step.name for step in steps]
-    seconds, shares = {}, dict.fromkeys(names, 0.0)
-    start = time.monotonic()
-    with Progress(
-        *Progress.get_default_columns(),
-        console=console,
-        disable=not console.is_terminal,
-        speed_estimate_period=3600,
-    ) as progress:
-        total = sum(step.seconds for step in steps)
-        bar = progress.add_task('', total=total)
-        for step, command, share in run_stages(steps):
-            label = f'[{names.index(step.name) + 1}/{len(steps)}]'
-            if share == 0.0:
-                console.print(f'{label} python {shlex.join(command)}')
-                seconds[step.name] = -time.monotonic()
-            shares[step.name] = share
-            done = sum(shares[step.name] * step.seconds for step in steps)
-            progress.update(bar, description=step.name, completed=done)
-            if share == 1.0:
-                now = time.monotonic()
-                seconds[step.name] += now
-                left = (now - start) * (total / done - 1) / 60
-                console.print(
-                    f'{label} took {seconds[step.name]:.0f} s, about '
-                    f'{left:.0f} min left'
-                )
-    return seconds
-
-
-def run_stages(
-    steps: Sequence[Step],
-) -> Iterator[tuple[Step, list[str], float]]:
-    """Run steps one by one, those of lanes side by side.
-
-    Yields:
-        tuple[Step, list[str], float]: A step, its command, and which share of
-        it is done: 0 before it starts, 1 when it ended.
-    """
-    numbered = list(enumerate(steps, 1))
-    for _, stage in itertools.groupby(numbered, lambda s: s[1].lane != ''):
-        lanes = {}
-        for number, step in stage:
-            lanes.setdefault(step.lane, []).append((number, step))
-        running = [run_lane(lane) for lane in lanes.values()]
-        try:
-            while running:
-                for lane in running.copy():
-                    try:
-                        yield next(lane)
-                    except StopIteration:
-                        running.remove(lane)
-        finally:
-            for lane in running:
-                lane.close()
-
-
-def run_lane(
-    lane: Sequence[tuple[int, Step]],
-) -> Iterator[tuple[Step, list[str], float]]:
-    """Run numbered steps one after the other, see :func:`run_stages`."""
-    for number, step in lane:
-        checkpoints = read_checkpoints()
-        command = [part.format(**checkpoints) for part in step.command]
-        log = f'{LOGS}/{number:02d}_{step.name.replace(" ", "_")}.log'
-        yield step, command, 0.0
-        for share in run_step(step.name, command, log):
-            yield step, command, share
-        yield step, command, 1.0
-
-
-def run_step(name: str, command: Sequence[str], log: str) -> Iterator[float]:
-    """Run a command; yield which share of it is done, between 0 and 1.
-
-    The share comes from the ``eta`` in the lines of mmengine.
-    """
-    start, share = time.monotonic(), 0.001
-    (ROOT / log).touch()
-    process = PYTHONS.Process(target=run_script, args=(command, ROOT, log))
-    process.start()
-    try:
-        while process.exitcode is None:
-            process.join(0.2)
-            found = ETA.findall((ROOT / log).read_text())
-            if found:
-                h, m, s = map(int, found[-1])
-                spent = time.monotonic() - start
-                share = max(share, spent / (spent + s + 60 * (m + 60 * h)))
-            yield min(share, 0.999)
-    finally:
-        process.terminate()  # if the keyboard or another lane interrupts
-        process.join()
-    if process.exitcode:
-        tail = (ROOT / log).read_text().splitlines()[-15:]
-        raise SystemExit(
-            '\n'.join(tail) + f'\nquickstart: the step "{name}" failed with '
-            f'exit code {process.exitcode}; all it printed is in {log}.'
-        )
-
-
-def run_script(command: Sequence[str], folder: Path, log: str) -> None:
-    """Be ``python COMMAND`` in a folder, printing to a file there.
-
-    With one thread: networks this small are hardly faster with two, and many
-    times slower where another program runs beside them.
-    """
-    os.chdir(folder)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    torch.set_num_threads(1)
-    sys.argv = list(command)
-    runpy.run_path(command[0], run_name='__main__')
 
 
 def list_steps(from_scratch: bool) -> list[Step]:
@@ -308,11 +163,22 @@ def list_runs(from_scratch: bool) -> list[tuple[str, str]]:
 def train(task: str, name: str, options: Sequence[str] = ()) -> Step:
     """Return the step that trains a task in the work dir ``name``."""
     command = ['tools/train.py', CONFIGS[task], f'--work-dir={WORK}/{name}']
+    processes = 1
+    if task == 'classification' and can_share():
+        # Nothing runs beside it: two processes take half a batch each.
+        processes = 2
+        command.append('--launcher=pytorch')
+        options = [*options, 'train_dataloader.batch_size=16']
     if options:
         command += ['--cfg-options', *options]
     if task == 'classification':
-        return Step(f'train {name}', command, 200)
-    return Step(f'train {name}', command, 145, choose_lane(task))
+        return Step(f'train {name}', command, 120, processes=processes)
+    return Step(f'train {name}', command, 180, choose_lane(task))
+
+
+def can_share() -> bool:
+    """Tell whether two processes train faster than one."""
+    return get_device() == 'cpu' and (os.cpu_count() or 1) > 1
 
 
 def test(
@@ -332,14 +198,6 @@ def choose_lane(task: str) -> str:
     return 'mask_rcnn' if task == 'mask_rcnn' else 'upernet'
 
 
-def read_checkpoints() -> dict[str, str]:
-    """Find the last checkpoint of every run so far."""
-    return {
-        path.parent.name: path.read_text().strip()
-        for path in (ROOT / WORK).glob('*/last_checkpoint')
-    }
-
-
 # --- the report -----------------------------------------------------------
 
 
@@ -350,97 +208,6 @@ def draw_curves(from_scratch: bool) -> None:
         label = 'from scratch' if name != task else 'pre-trained'
         runs.setdefault(TITLES[task], {})[label] = ROOT / WORK / name
     plot_learning_curves(runs, ROOT / WORK / 'curves.png')
-
-
-def draw_predictions() -> None:
-    """Let mmdet and mmseg draw truth and prediction on scenes of val."""
-    from mmdet.visualization import DetLocalVisualizer
-    from mmseg.visualization import SegLocalVisualizer
-
-    meta = Config.fromfile(ROOT / CONFIGS['upernet']).metainfo
-    detector = DetLocalVisualizer(line_width=2, alpha=0.6)
-    detector.dataset_meta = dict(
-        classes=meta.classes[1:], palette=list(map(tuple, meta.palette[1:]))
-    )
-    segmentor = SegLocalVisualizer(alpha=0.6)
-    segmentor.set_dataset_meta(meta.classes, meta.palette)
-    figure = Figure(figsize=(16, 4.1 * len(SHOWN)), layout='constrained')
-    axes = figure.subplots(len(SHOWN), 4)
-    columns = [
-        ('Mask R-CNN: truth', detector, True),
-        ('Mask R-CNN: prediction', detector, False),
-        ('UperNet: truth', segmentor, True),
-        ('UperNet: prediction', segmentor, False),
-    ]
-    for row, number in zip(axes, SHOWN):
-        image, *samples = read_scene(number)
-        for axis, (title, visualizer, is_truth) in zip(row, columns):
-            visualizer.add_datasample(
-                '',
-                image,
-                samples[visualizer is segmentor],
-                draw_gt=is_truth,
-                draw_pred=not is_truth,
-            )
-            axis.imshow(visualizer.get_image())
-            axis.set_title(title)
-            axis.axis('off')
-    figure.savefig(ROOT / WORK / 'predictions.jpg', dpi=100)
-
-
-def read_scene(number: int) -> tuple:
-    """Read a scene of val, enlarged, so that names on it are legible.
-
-    Returns:
-        tuple[np.ndarray, DetDataSample, SegDataSample]: The picture and what
-        is true and was predicted.
-    """
-    from mmdet.structures import DetDataSample
-    from mmseg.structures import SegDataSample
-
-    data, work, name = ROOT / DATA, ROOT / WORK, f'{number:06d}'
-    image = mmcv.imread(data / f'val/{name}.jpg', channel_order='rgb')
-    image = mmcv.imrescale(image, float(SCALE), interpolation='bicubic')
-    truth = json.loads((data / 'annotations/instances_val.json').read_text())
-    found = json.loads((work / 'mask_rcnn/predictions.segm.json').read_text())
-    instances = DetDataSample(
-        gt_instances=pack_instances(truth['annotations'], number, image),
-        pred_instances=pack_instances(found, number, image),
-    )
-    label_maps = SegDataSample(
-        gt_sem_seg=read_label_map(data / f'label_maps/val/{name}.png'),
-        pred_sem_seg=read_label_map(work / f'upernet/predictions/{name}.png'),
-    )
-    return image, instances, label_maps
-
-
-def pack_instances(
-    items: list[dict], number: int, image: np.ndarray
-) -> InstanceData:
-    """Pack the instances of a scene, in the format of COCO, for mmdet."""
-    items = [item for item in items if item['image_id'] == number]
-    boxes = torch.tensor([item['bbox'] for item in items]).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    masks = [enlarge(coco_mask.decode(i['segmentation'])) for i in items]
-    instances = InstanceData(
-        bboxes=boxes * SCALE,
-        labels=torch.tensor([item['category_id'] - 1 for item in items]),
-        masks=torch.tensor(np.array(masks)).reshape(-1, *image.shape[:2]),
-    )
-    if all('score' in item for item in items):  # what is true has none
-        instances.scores = torch.tensor([item['score'] for item in items])
-    return instances
-
-
-def read_label_map(path: Path) -> PixelData:
-    """Read a label map, the background (0) unmarked, for mmseg."""
-    labels = enlarge(mmcv.imread(path, flag='unchanged'))
-    return PixelData(data=torch.tensor(np.where(labels, labels, 255)[None]))
-
-
-def enlarge(labels: np.ndarray) -> np.ndarray:
-    """Repeat the pixels of a label map or mask (H, W)."""
-    return labels.repeat(SCALE, 0).repeat(SCALE, 1)
 
 
 def write_summary(

@@ -7,12 +7,16 @@
 #       --tg_pth work_dirs/vheat-n_6e_digits-192.pth
 #   python tools/train.py \
 #       configs/robustness/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py
-_base_ = '../../quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py'
+_base_ = '../../quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py'
 
 train_dataloader = dict(batch_size=8)
 model = dict(
     backbone=dict(
         init_cfg=dict(checkpoint='work_dirs/vheat-n_6e_digits-192.pth')
+    ),
+    roi_head=dict(
+        bbox_head=dict(reg_class_agnostic=False),
+        mask_head=dict(class_agnostic=False),
     ),
     train_cfg=dict(rcnn=dict(sampler=dict(num=32, pos_fraction=0.25))),
 )
@@ -21,4 +25,5 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=66),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=66, T_max=184),
 ]
+train_cfg = dict(max_epochs=2, val_interval=1)
 auto_scale_lr = dict(base_batch_size=8)

@@ -6,7 +6,7 @@
 #       --pt_pth work_dirs/vheat-n_12e_digit-crops-64x64/epoch_12.pth \
 #       --tg_pth work_dirs/quickstart/vheat-n_digits-192.pth
 #   python tools/train.py \
-#       configs/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py
+#       configs/quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py
 #
 # For your own data in COCO format: `data_root`, `metainfo` and `num_classes`
 # (it stands in two heads).
@@ -100,16 +100,26 @@ model = dict(
     rpn_head=dict(in_channels=64, feat_channels=64),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64),
-        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=10),
+        # Of few objects, all classes teach one box and one mask.
+        bbox_head=dict(
+            in_channels=64,
+            fc_out_channels=256,
+            num_classes=10,
+            reg_class_agnostic=True,
+        ),
         mask_roi_extractor=dict(out_channels=64),
         mask_head=dict(
-            num_convs=2, in_channels=64, conv_out_channels=64, num_classes=10
+            num_convs=2,
+            in_channels=64,
+            conv_out_channels=64,
+            num_classes=10,
+            class_agnostic=True,
         ),
     ),
     # Small images have few places: fewer proposals are enough.
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=16, pos_fraction=0.5)),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.25)),
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=300, max_per_img=100),
@@ -117,7 +127,7 @@ model = dict(
     ),
 )
 
-# --- schedule: 2 epochs, batch 4, AdamW 1e-3, warm-up, cosine -------------
+# --- schedule: 3 epochs, batch 4, AdamW 1e-3, warm-up, cosine -------------
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
@@ -125,9 +135,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, T_max=400),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, T_max=650),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
