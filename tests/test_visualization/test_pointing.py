@@ -66,9 +66,10 @@ def report(name: str, hits: list[bool], chance: list[float]) -> None:
     assert share >= 0.8
 
 
-def test_classifier_points_at_the_digit():
+@pytest.mark.parametrize('method', ['layercam', 'absgradcam'])
+def test_classifier_points_at_the_digit(method):
     network = load('vheat-n_12e_digit-crops-64x64.py', 'classification')
-    layers = cam.choose_layers(network)
+    layers = cam.choose_layers(network, method)
     _, val = load_splits(0)
     hits, chance = [], []
     for index in val.indices:
@@ -80,10 +81,11 @@ def test_classifier_points_at_the_digit():
             CROP_SIZE,
             CROP_SIDES,
         )
-        found = cam.compute_cam(network, network.prepare(picture), layers)
+        sample = network.prepare(picture)
+        found = cam.compute_cam(network, sample, layers, method=method)
         hits.append(bool(mask[cam.find_peak(found.values)]))
         chance.append(mask.mean())
-    report('classifier', hits, chance)
+    report(f'classifier, {method}', hits, chance)
 
 
 def test_segmentor_points_at_the_digits_of_a_class():
