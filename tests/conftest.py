@@ -14,7 +14,7 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -164,6 +164,23 @@ def state(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(lean, '_MIN_BYTES', 0)  # images of tests are small
     with fast.disabled() if request.param == 'plain' else nullcontext():
         yield request.param
+
+
+@pytest.fixture(scope='session')
+def few_digits() -> Callable[[], AbstractContextManager]:
+    """Leaves 20 digits of a class: to write crops of all takes long."""
+    datasets = pytest.importorskip('sklearn.datasets')
+    digits, labels = datasets.load_digits(return_X_y=True)
+    kept = [i for k in range(10) for i in (labels == k).nonzero()[0][:20]]
+
+    @contextmanager
+    def leave() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            few = digits[kept], labels[kept]
+            patch.setattr(datasets, 'load_digits', lambda return_X_y: few)
+            yield
+
+    return leave
 
 
 @pytest.fixture(scope='session')
