@@ -185,7 +185,8 @@ def test_compiled_model_gives_the_same_losses(
     run_tool, start_tool, trained, configs
 ) -> None:
     job = start_tool(
-        'train.py', configs / 'classifier.py', '--cfg-options', 'compile=True'
+        *('train.py', configs / 'classifier.py', '--cfg-options'),
+        'compile.backend=aot_eager',  # tests/test_models has the default
     )
     job.wait(280)
     expected = trained('classifier').scalars('loss')
