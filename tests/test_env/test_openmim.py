@@ -80,8 +80,7 @@ def test_download_saves_config_and_weights(mim, tmp_path):
     # mim keeps a file that is there, so that this needs no network.
     (tmp_path / 'vHeat_tiny_det.pth').touch()
     names = PUBLISHED, RECIPE
-    options = [f'--config={name}' for name in names]
-    mim('download', 'mmvheat', *options, '--dest', tmp_path)
+    mim('download', 'mmvheat', '--config', *names, '--dest', tmp_path)
     for name in names:
         saved = Config.fromfile(tmp_path / f'{name}.py')
         assert saved.model.backbone.type == 'vHeat'

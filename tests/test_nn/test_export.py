@@ -66,13 +66,7 @@ def export(layer, sizes):
     return program.module()
 
 
-@pytest.mark.parametrize(
-    ('law', 'k'),
-    [
-        FAST,
-        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in PROGRAMS),
-    ],
-)
+@pytest.mark.parametrize(('law', 'k'), PROGRAMS)
 def test_programs_of_images_equal_eager(law, k):
     layer = make_layer(law, k)
     program = export(layer, (8, 11))
