@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import functools
+import json
+import multiprocessing
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +43,51 @@ ARCHS = {
         embed_dims=8, depths=(1, 2, 1, 1), post_norm=True, layer_scale=1e-2
     ),
 }
+
+
+@dataclass
+class Job:
+    """A program that runs or has run in a process of its own."""
+
+    process: ForkServerProcess
+    folder: Path
+    log: Path
+    work_dir: Path | None
+
+    @property
+    def output(self) -> str:
+        """What it has printed."""
+        return self.log.read_text()
+
+    def wait(self, timeout: float = 120) -> Job:
+        """Wait until it ends."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, f'hangs:\n{self.output}'
+        return self
+
+    @property
+    def exit_code(self) -> int:
+        """Its exit code, once it has ended."""
+        return self.process.exitcode
+
+    @property
+    def error(self) -> str:
+        """The sentence with which it failed, proven to come alone."""
+        assert self.exit_code == 1, self.output
+        assert 'Traceback' not in self.output, self.output
+        (sentence,) = re.findall(r'^error: (.*)$', self.output, re.MULTILINE)
+        return sentence
+
+    def scalars(self, name: str) -> list[float]:
+        """The values logged under a name by the newest run."""
+        path = sorted(self.work_dir.glob('*/vis_data/scalars.json'))[-1]
+        records = map(json.loads, path.read_text().splitlines())
+        return [record[name] for record in records if name in record]
+
+    def weights(self, name: str) -> dict[str, torch.Tensor]:
+        """The weights in one of its checkpoints."""
+        checkpoint = torch.load(self.work_dir / name, weights_only=False)
+        return checkpoint['state_dict']
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -112,6 +164,75 @@ def state(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(lean, '_MIN_BYTES', 0)  # images of tests are small
     with fast.disabled() if request.param == 'plain' else nullcontext():
         yield request.param
+
+
+@pytest.fixture(scope='session')
+def few_digits() -> Callable[[], AbstractContextManager]:
+    """Leaves 20 digits of a class: to write crops of all takes long."""
+    datasets = pytest.importorskip('sklearn.datasets')
+    digits, labels = datasets.load_digits(return_X_y=True)
+    kept = [i for k in range(10) for i in (labels == k).nonzero()[0][:20]]
+
+    @contextmanager
+    def leave() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            few = digits[kept], labels[kept]
+            patch.setattr(datasets, 'load_digits', lambda return_X_y: few)
+            yield
+
+    return leave
+
+
+@pytest.fixture(scope='session')
+def server() -> multiprocessing.context.ForkServerContext:
+    """Processes without a GPU that have the libraries imported already."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['preloaded'])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('CUDA_VISIBLE_DEVICES', '')
+        patch.setenv('PYTHONPATH', str(ROOT / 'tests'), prepend=os.pathsep)
+        forkserver.ensure_running()
+    return context
+
+
+@pytest.fixture(scope='session')
+def start(
+    server, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Job]:
+    """Start a script, or a module by its name, as python does.
+
+    ``cwd`` is the folder in which it runs, by default one of its own, ``env``
+    what is added to the environment, ``patch`` code to run before.
+    """
+
+    def start(
+        program: Path | str,
+        *arguments: object,
+        cwd: Path | None = None,
+        work_dir: Path | None = None,
+        env: dict | None = None,
+        patch: str | None = None,
+    ) -> Job:
+        folder = tmp_path_factory.mktemp('process')
+        job = dict(
+            program=str(program),
+            arguments=[str(argument) for argument in arguments],
+            env=env or {},
+            cwd=str(cwd or folder),
+            log=str(folder / 'log.txt'),
+            patch=None,
+        )
+        if patch:
+            (folder / 'patch.py').write_text(patch)
+            job['patch'] = str(folder / 'patch.py')
+        process = server.Process(
+            target=runpy.run_path,
+            args=(str(ROOT / 'tests/run_in_child.py'), dict(job=job)),
+        )
+        process.start()
+        return Job(process, cwd or folder, folder / 'log.txt', work_dir)
+
+    return start
 
 
 @pytest.fixture(scope='session')

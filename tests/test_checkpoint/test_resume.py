@@ -3,8 +3,7 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ import torch
 from mmvheat.checkpoint import CheckpointError, find_complete_checkpoint
 
 ROOT = Path(__file__).parents[2]
+TRAIN = ROOT / 'tools/train.py'
 
 
 @pytest.fixture
@@ -105,33 +105,32 @@ train_cfg = dict(max_epochs=4, val_interval=9)
 
 
 @pytest.fixture
-def train(tmp_path):
+def train(start, tmp_path):
     """Start tools/train.py; whatever still runs is killed in the end."""
-    processes = []
+    jobs = []
 
     def train(config, name, *args):
-        process = subprocess.Popen(
-            [sys.executable, 'tools/train.py', config]
-            + ['--work-dir', tmp_path / name, *args],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        processes.append(process)
-        return process
+        options = ['--work-dir', tmp_path / name, *args]
+        # A group of its own, so that workers can be killed with it.
+        patch = 'import os; os.setsid()'
+        jobs.append(start(TRAIN, config, *options, patch=patch))
+        return jobs[-1]
 
     yield train
-    for process in processes:
+    for job in jobs:
+        kill(job)
+
+
+def kill(job):
+    if job.process.is_alive():
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(job.process.pid, signal.SIGKILL)
+        job.wait()
 
 
-def finish(process):
-    output, _ = process.communicate(timeout=80)
-    assert process.returncode == 0, output
-    return output
+def finish(job):
+    assert job.wait(80).exit_code == 0, job.output
+    return job.output
 
 
 @pytest.mark.slow
@@ -152,11 +151,12 @@ def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
 
     finish(train(config, 'whole'))
     killed = train(config, 'killed')
-    for line in killed.stdout:
-        if 'Epoch(train) [3]' in line:  # epoch 2 is saved, 3 has begun
-            break
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    deadline = time.monotonic() + 80
+    # Epoch 2 is saved, 3 has begun.
+    while not killed.log.exists() or 'Epoch(train) [3]' not in killed.output:
+        assert killed.process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.02)
+    kill(killed)
     assert not (tmp_path / 'killed' / 'epoch_3.pth').exists()
 
     output = finish(train(config, 'killed', '--resume'))

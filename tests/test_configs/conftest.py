@@ -14,8 +14,10 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / 'tools/analysis_tools')]
 
 
 @pytest.fixture(scope='session')
-def digit_scenes(tmp_path_factory) -> Path:
+def digit_scenes(few_digits, tmp_path_factory) -> Path:
     """A few digit scenes."""
     root = tmp_path_factory.mktemp('data') / 'digit_scenes'
-    make_digit_scenes(root, num_train=8, num_val=2, variants=1, progress=False)
+    options = dict(num_train=8, num_val=2, variants=1, progress=False)
+    with few_digits():
+        make_digit_scenes(root, **options)
     return root

@@ -17,6 +17,7 @@ from mmvheat.datasets import (
     make_digit_scenes,
     verify_digit_scenes,
 )
+from mmvheat.datasets.digit_files import load_splits
 
 pytest.importorskip('sklearn')
 COCO = pytest.importorskip('pycocotools.coco').COCO
@@ -25,8 +26,15 @@ SMALL = dict(num_train=6, num_val=4, size=160, variants=1, progress=False)
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/digit_scenes.py'
 
 
+@pytest.fixture(scope='module', autouse=True)
+def digits(few_digits):
+    """Few, for all of these tests."""
+    with few_digits():
+        yield
+
+
 @pytest.fixture(scope='module')
-def root(tmp_path_factory) -> Path:
+def root(digits, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp('data') / 'digit_scenes'
     assert make_digit_scenes(path, **SMALL)
     return path
@@ -98,7 +106,7 @@ def test_boxes_do_not_overlap(root):
 def test_scenes_and_crops_show_the_digits_scikit_learn_names(root):
     from sklearn.datasets import load_digits
 
-    target = load_digits().target
+    _, target = load_digits(return_X_y=True)
     for split in ('train', 'val'):
         for ann in load_coco(root, split).anns.values():
             assert ann['category_id'] == target[ann['digit_index']] + 1
@@ -123,7 +131,7 @@ def test_ink_stands_out_from_the_photo_around_it(root):
 def test_train_and_val_share_no_digit_and_crops_have_all_of_them(root):
     crops = {s: set(digits_of_crops(root, s)) for s in ('train', 'val')}
     assert not crops['train'] & crops['val']
-    assert crops['train'] | crops['val'] == set(range(1797))
+    assert crops['train'] | crops['val'] == set(range(200))
     for split, indices in crops.items():
         anns = load_coco(root, split).anns.values()
         assert {ann['digit_index'] for ann in anns} <= indices
@@ -135,6 +143,15 @@ def test_every_class_is_split_alike(root):
         for split in ('train', 'val')
     )
     np.testing.assert_allclose(val / (train + val), 0.2, atol=0.01)
+
+
+def test_no_digit_of_scikit_learn_is_left_out(monkeypatch):
+    from sklearn.datasets import _base
+
+    monkeypatch.setattr('sklearn.datasets.load_digits', _base.load_digits)
+    train, val = (set(split.indices) for split in load_splits(0))
+    assert not train & val
+    assert train | val == set(range(1797))
 
 
 def test_mmdet_and_mmseg_read_it(root):
@@ -173,7 +190,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(root, tmp_path):
     make_digit_scenes(tmp_path / 'again', **SMALL)
     make_digit_scenes(tmp_path / 'other', **SMALL, seed=1)
     files = sorted(p.relative_to(root) for p in root.rglob('*.*'))
-    assert len(files) > 1797
+    assert len(files) > 200
     for name in files:
         again = tmp_path / 'again' / name
         assert again.read_bytes() == (root / name).read_bytes(), name

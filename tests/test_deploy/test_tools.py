@@ -1,8 +1,6 @@
 """The commands of tools/deployment, as docs/deployment.md gives them."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -39,27 +37,27 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(folder, tool, *arguments):
-    command = [sys.executable, ROOT / 'tools/deployment' / tool, CONFIG]
-    done = subprocess.run(
-        [*command, *arguments],
-        cwd=folder,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-    )
-    assert not done.returncode, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(start, folder):
+    """Run a tool in the folder; what it printed."""
+
+    def run(tool, *arguments):
+        program = ROOT / 'tools/deployment' / tool
+        job = start(program, CONFIG, *arguments, cwd=folder).wait(300)
+        assert not job.exit_code, job.output
+        return job.output
+
+    return run
 
 
-def test_exported_models_are_tested_beside_pytorch(folder):
+def test_exported_models_are_tested_beside_pytorch(run, folder):
     for package in ('onnx', 'onnxscript', 'onnxruntime'):
         pytest.importorskip(package)
     for name, option in (('fp32', []), ('int8', ['--int8'])):
-        run(folder, 'export.py', 'model.pth', f'{name}.onnx', *option)
+        run('export.py', 'model.pth', f'{name}.onnx', *option)
     files, against = ['fp32.onnx', 'int8.onnx'], ['--against', 'model.pth']
     options = ['--threads', '1', '--out', 'figures.json']
-    table = run(folder, 'test_exported.py', *files, *against, *options)
+    table = run('test_exported.py', *files, *against, *options)
     for line in ('accuracy/top1', 'size (MB)', "latency / PyTorch's"):
         assert line in table
     figures = json.loads((folder / 'figures.json').read_text())
@@ -72,10 +70,10 @@ def test_exported_models_are_tested_beside_pytorch(folder):
         assert 40 < memory['fp32.onnx'] < memory['PyTorch'] / 2
 
 
-def test_snapshot_holds_the_checkpoint(folder):
+def test_snapshot_holds_the_checkpoint(run, folder):
     from mmvheat.export import load_snapshot
 
-    assert 'config.json' in run(folder, 'snapshot.py', 'model.pth', 'snapshot')
+    assert 'config.json' in run('snapshot.py', 'model.pth', 'snapshot')
     expected = torch.load(folder / 'model.pth')['state_dict']
     found = load_snapshot(folder / 'snapshot')
     assert found.dataset_meta['classes'] == list('0123456789')

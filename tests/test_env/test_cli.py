@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -156,20 +155,3 @@ def test_zoo_shows_the_figures_of_the_metafiles(mmvheat):
     printed, code = mmvheat('zoo', 'nothing')
     assert code == 1
     assert "No config with 'nothing'" in printed
-
-
-def test_command_of_a_wheel(wheel, tmp_path):
-    """An installed wheel has the command, the tools and the zoo."""
-    wheel.extractall(tmp_path)
-    (entry_points,) = tmp_path.glob('*.dist-info/entry_points.txt')
-    assert 'mmvheat = mmvheat.cli:main' in entry_points.read_text()
-    done = subprocess.run(
-        [sys.executable, '-c', 'from mmvheat.cli import main; main()']
-        + ['zoo', 'upernet_vheat-t'],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert 'mIoU 47.0' in done.stdout + done.stderr
-    assert (tmp_path / 'mmvheat/.mim/tools/new_project.py').is_file()

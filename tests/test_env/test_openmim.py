@@ -79,8 +79,9 @@ def test_search_tells_metrics_and_weights(mim, tmp_path):
 def test_download_saves_config_and_weights(mim, tmp_path):
     # mim keeps a file that is there, so that this needs no network.
     (tmp_path / 'vHeat_tiny_det.pth').touch()
-    for name in (PUBLISHED, RECIPE):
-        mim('download', 'mmvheat', '--config', name, '--dest', tmp_path)
+    names = PUBLISHED, RECIPE
+    mim('download', 'mmvheat', '--config', *names, '--dest', tmp_path)
+    for name in names:
         saved = Config.fromfile(tmp_path / f'{name}.py')
         assert saved.model.backbone.type == 'vHeat'
     assert len(list(tmp_path.iterdir())) == 3
@@ -111,6 +112,7 @@ def test_train_and_test_run_the_tools_of_the_package(mim, tmp_path):
     assert 'accuracy/top1' in log
 
 
+@pytest.mark.parametrize('mim', ['wheel'], indirect=True)
 def test_train_runs_the_config_of_a_project(mim, tmp_path):
     generator = np.random.default_rng(0)
     for name in ('cat', 'dog'):

@@ -6,6 +6,7 @@ its compiler refuses.
 
 import importlib
 import sys
+from types import SimpleNamespace
 
 import torch
 from triton.backends.compiler import GPUTarget
@@ -16,6 +17,7 @@ from mmvheat.fast.gpu import kernels
 TYPES = {torch.float32: 'fp32', torch.bfloat16: 'bf16', torch.float16: 'fp16'}
 CAPABILITIES = list(map(int, sys.argv[1:]))
 compiled = set()
+state = SimpleNamespace()
 
 
 def get_type(argument):
@@ -31,7 +33,9 @@ def compile_kernel(kernel, grid, *args, **sizes):
     types = dict(zip(names, map(get_type, args)))
     signature = {name: types.get(name, 'constexpr') for name in names}
     source = ASTSource(kernel, signature, sizes)
-    for capability in CAPABILITIES:
+    # What a card does not change is compiled for one a dtype.
+    products = kernel.__module__.endswith('.mlp')
+    for capability in CAPABILITIES if products else [state.capability]:
         target = GPUTarget('cuda', capability, 32)
         assert compile(source, target=target, options=options).asm['cubin']
     compiled.add((kernel.__module__, kernel.__name__))
@@ -50,7 +54,8 @@ def main():
                 setattr(module, value.__name__, function)
                 if getattr(kernels, value.__name__, None) is value:
                     setattr(kernels, value.__name__, function)
-    for dtype in (torch.bfloat16, torch.float32):
+    dtypes = torch.float32, torch.bfloat16
+    for dtype, state.capability in zip(dtypes, CAPABILITIES, strict=True):
         kernels.run_all(torch.device('cpu'), dtype, 96)
     print(len(compiled), 'kernels')
 

@@ -122,7 +122,7 @@ def test_autocast(make_block, fused_blocks, dtype, training, post_norm):
 )
 def test_evaluation_of_a_model_in_one_dtype(build, fused_blocks, dtype):
     model = build(out_indices=(0, 1)).eval().to(dtype)
-    image = torch.randn(1, 3, 32, 64, dtype=dtype)
+    image = torch.randn(1, 3, 16, 32, dtype=dtype)
     with torch.no_grad(), fast.disabled():
         expected = model(image)
     with torch.no_grad(), fast.on_trial():
@@ -139,7 +139,7 @@ def test_keeps_ten_values_a_channel(make_block, post_norm):
     """Eleven, where norms stand behind branches."""
     block, (x, freq_embed) = (
         make_block(post_norm=post_norm),
-        make_inputs(4, 6, 8),
+        make_inputs(4, 4, 6),
     )
     own = {p.untyped_storage()._cdata for p in block.parameters()}
     saved = {}

@@ -27,8 +27,10 @@ def state():
 def model():
     from mmvheat.models import vHeat
 
+    # With one downsampling; the slow tests of tests/test_deploy export models
+    # of four stages.
     torch.manual_seed(0)
-    model = vHeat(arch=SMALLEST, img_size=64)
+    model = vHeat(arch=SMALLEST, img_size=64, out_indices=(0, 1))
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval().requires_grad_(False)
@@ -41,12 +43,12 @@ def make_image(height, width, batch=1):
 
 @pytest.fixture(scope='module')
 def program(model):
-    # torch assumes of a symbolic size that it is not 1, and 32 pixels are one
+    # torch assumes of a symbolic size that it is not 1, and 8 pixels are one
     # in the last stage.
     dims = {
         0: torch.export.Dim('batch', min=1, max=64),
-        2: torch.export.Dim('height', min=33, max=2048),
-        3: torch.export.Dim('width', min=33, max=2048),
+        2: torch.export.Dim('height', min=9, max=2048),
+        3: torch.export.Dim('width', min=9, max=2048),
     }
     program = torch.export.export(
         model, (make_image(72, 104, batch=2),), dynamic_shapes=(dims,)
@@ -95,8 +97,8 @@ def session(onnx_file):
     )
 
 
-# 32 pixels are one in the last stage, where interpolation has its traps.
-@pytest.mark.parametrize('size', SIZES + [(32, 32), (32, 100)], ids=str)
+# 8 pixels are one in the last stage, where interpolation has its traps.
+@pytest.mark.parametrize('size', SIZES + [(8, 8), (8, 100)], ids=str)
 @pytest.mark.parametrize('batch', [1, 3])
 def test_onnx_program_equals_eager(model, session, size, batch):
     image = make_image(*size, batch=batch)
@@ -117,7 +119,7 @@ def test_onnx_program_names_its_values(onnx_file):
         d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim
     ]
     assert dims == ['batch', 3, 'height', 'width']
-    assert [o.name for o in graph.output] == [f'stage{i}' for i in range(4)]
+    assert [o.name for o in graph.output] == ['stage0', 'stage1']
 
 
 class TestCommand:
@@ -147,7 +149,7 @@ class TestCommand:
         path.write_text(
             "default_scope = 'mmdet'\n"
             "model = dict(backbone=dict(type='vHeat', img_size=64, "
-            f'out_indices=(1,), arch={arch!r}))\n'
+            f'out_indices=(0,), arch={arch!r}))\n'
         )
         return path
 
@@ -165,14 +167,14 @@ class TestCommand:
         code, said = run(config, checkpoint, target, '--dynamic')
 
         assert code == 0
-        assert re.search(r'out.onnx: .*, equal to the backbone', said)
+        assert re.search(r'out.onnx: .*, within \S+ of the backbone', said)
         session = onnxruntime.InferenceSession(
             str(target), providers=['CPUExecutionProvider']
         )
         image = make_image(75, 90)
-        (output,) = session.run(['stage1'], {'images': image.numpy()})
+        (output,) = session.run(['stage0'], {'images': image.numpy()})
         torch.testing.assert_close(
-            torch.from_numpy(output), model(image)[1], rtol=0, atol=1e-4
+            torch.from_numpy(output), model(image)[0], rtol=0, atol=1e-4
         )
 
     def test_a_program_that_differs_is_not_written(
@@ -190,7 +192,7 @@ class TestCommand:
         monkeypatch.setattr(write, 'record', lambda *_, **__: None)
         monkeypatch.setattr(write, 'translate', lambda *_, **__: Program)
         changed = copy.deepcopy(model)
-        changed.outnorm2.bias += 0.01
+        changed.outnorm1.bias += 0.01
         with pytest.raises(UserError, match='differs by .* nothing'):
             export_backbone(changed, tmp_path / 'model.onnx')
         assert not list(tmp_path.iterdir())

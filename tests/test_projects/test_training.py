@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,22 +111,13 @@ CASES = {
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., str]:
-    """Run a command in the folder of the data and the project."""
-    env = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
-    env['TORCH_HOME'] = str(tmp_path / 'torch')
+def run(start: Callable, tmp_path: Path) -> Callable[..., None]:
+    """Run a program in the folder of the data and the project."""
 
-    def run(*arguments: object, cwd: Path = tmp_path) -> str:
-        done = subprocess.run(
-            [sys.executable, *map(str, arguments)],
-            cwd=cwd,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+    def run(program: str | Path, *arguments: object, cwd: Path = tmp_path):
+        env = dict(TORCH_HOME=str(tmp_path / 'torch'))
+        job = start(program, *arguments, cwd=cwd, env=env).wait(240)
+        assert job.exit_code == 0, job.output
 
     return run
 
@@ -142,8 +131,8 @@ def test_project_trains_tests_and_paints(run, tmp_path, case):
     WRITERS[name](root, make_scenes(count, classes), names)
     if change:
         change(root)
-    mmvheat = ('-m', 'mmvheat.cli')
-    run(*mmvheat, 'new', root, '--out', 'project', '--weights', 'none')
+    mmvheat = 'mmvheat.cli'
+    run(mmvheat, 'new', root, '--out', 'project', '--weights', 'none')
     project = tmp_path / 'project'
     (base,) = project.glob('*_my-data.py')
     cfg = Config.fromfile(base)
@@ -167,7 +156,7 @@ def test_project_trains_tests_and_paints(run, tmp_path, case):
         options += [f'{loader}.persistent_workers=False']
         if name != 'folders':
             options += [f'{loader}.dataset.indices=32']
-    run(*mmvheat, 'train', config, *options, cwd=project)
+    run(mmvheat, 'train', config, *options, cwd=project)
     work_dir = project / 'work_dirs/tiny'
     scalars = next(work_dir.glob('*/vis_data/scalars.json'))
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
@@ -177,7 +166,7 @@ def test_project_trains_tests_and_paints(run, tmp_path, case):
 
     last = 'iter_60.pth' if by_iteration else f'epoch_{epochs}.pth'
     run(
-        *(*mmvheat, 'test', config, work_dir / last),
+        *(mmvheat, 'test', config, work_dir / last),
         *('--show-dir', 'painted', *options),
         cwd=project,
     )
@@ -186,7 +175,7 @@ def test_project_trains_tests_and_paints(run, tmp_path, case):
     assert list((project / 'painted').rglob('*.[jp][pn]g'))
     pictures = [*root.rglob('*0007*.jpg'), *root.rglob('*0007*.png')]
     run(
-        *(*mmvheat, 'infer', pictures[0], '--config', config),
+        *(mmvheat, 'infer', pictures[0], '--config', config),
         *('--checkpoint', work_dir / last, '--out-dir', 'seen'),
         cwd=project,
     )
@@ -202,7 +191,7 @@ def test_tools_of_upstream_run_the_config(run, tmp_path, name):
     root = tmp_path / 'data'
     root.mkdir()
     WRITERS[name](root, make_scenes(12))
-    run('-m', 'mmvheat.cli', 'new', root, '--out', 'project')
+    run('mmvheat.cli', 'new', root, '--out', 'project')
     project = tmp_path / 'project'
     (base,) = project.glob('*_data.py')
     scope = Config.fromfile(base).default_scope

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -125,26 +123,37 @@ def test_trains_resumes_tests_and_draws(
     assert three[1] < 0.8 * four[1]
 
 
-def run_two_ranks(tool: str, *args: object) -> None:
-    """Run a tool in two processes that meet."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
-    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
-    command = [sys.executable, ROOT / 'tools' / tool, *map(str, args)]
-    ranks = [
-        subprocess.Popen(
-            [*command, '--launcher', 'pytorch'],
-            env=dict(env, RANK=rank, LOCAL_RANK=rank, MASTER_PORT=port),
-        )
-        for rank in '01'
-    ]
-    assert [rank.wait() for rank in ranks] == [0, 0]
+@pytest.fixture
+def run_two_ranks(start: Callable) -> Callable:
+    """Runs a tool in two processes that meet."""
+
+    def run(tool: str, *args: object) -> None:
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = str(probe.getsockname()[1])
+        env = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+        options = [*args, '--launcher', 'pytorch']
+        ranks = [
+            start(
+                ROOT / 'tools' / tool,
+                *options,
+                env=dict(env, RANK=rank, LOCAL_RANK=rank),
+            )
+            for rank in '01'
+        ]
+        for rank in ranks:
+            assert rank.wait().exit_code == 0, rank.output
+
+    return run
 
 
 @pytest.mark.slow
 def test_two_processes_test_as_one(
-    config: Path, folder: Path, tmp_path: Path, run: Callable
+    config: Path,
+    folder: Path,
+    tmp_path: Path,
+    run: Callable,
+    run_two_ranks: Callable,
 ) -> None:
     weights = save_weights(config)
     # Three images: the second rank gets one of them again.
@@ -171,7 +180,7 @@ def test_two_processes_test_as_one(
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(
-    config: Path, tmp_path: Path, run: Callable
+    config: Path, tmp_path: Path, run: Callable, run_two_ranks: Callable
 ) -> None:
     # Whole images with the same noise each time: nothing is left to chance
     # but their order, which a run's seed sets.

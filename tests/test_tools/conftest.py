@@ -3,73 +3,21 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import re
-import runpy
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 HERE = Path(__file__).parent
 TOOLS = HERE.parents[1] / 'tools'
 SHAPES = ('box', 'disc', 'stripe')
 SIZE = 64
-LIBRARIES = ['mmdet.apis', 'mmseg.apis', 'mmpretrain.apis']
-LIBRARIES += ['matplotlib.pyplot', 'mmvheat.visualization', 'mmvheat.engine']
-
-
-@dataclass
-class Job:
-    """A tool that runs or has run in a process of its own."""
-
-    process: ForkServerProcess
-    log: Path
-    work_dir: Path
-
-    @property
-    def output(self) -> str:
-        """What it has printed."""
-        return self.log.read_text()
-
-    def wait(self, timeout: float = 120) -> Job:
-        """Wait until it ends."""
-        self.process.join(timeout)
-        assert self.process.exitcode is not None, f'hangs:\n{self.output}'
-        return self
-
-    @property
-    def exit_code(self) -> int:
-        """Its exit code, once it has ended."""
-        return self.process.exitcode
-
-    @property
-    def error(self) -> str:
-        """The sentence with which it failed, proven to come alone."""
-        assert self.exit_code == 1, self.output
-        assert 'Traceback' not in self.output, self.output
-        (sentence,) = re.findall(r'^error: (.*)$', self.output, re.MULTILINE)
-        return sentence
-
-    def scalars(self, name: str) -> list[float]:
-        """The values logged under a name by the newest run."""
-        path = sorted(self.work_dir.glob('*/vis_data/scalars.json'))[-1]
-        records = map(json.loads, path.read_text().splitlines())
-        return [record[name] for record in records if name in record]
-
-    def weights(self, name: str) -> dict[str, torch.Tensor]:
-        """The weights in one of its checkpoints."""
-        checkpoint = torch.load(self.work_dir / name, weights_only=False)
-        return checkpoint['state_dict']
 
 
 @pytest.fixture(scope='session')
@@ -79,75 +27,53 @@ def configs() -> Path:
 
 
 @pytest.fixture(scope='session')
-def server() -> multiprocessing.context.ForkServerContext:
-    """Processes without a GPU that have the libraries imported already."""
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(LIBRARIES)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('CUDA_VISIBLE_DEVICES', '')
-        forkserver.ensure_running()
-    return context
-
-
-@pytest.fixture(scope='session')
 def start_tool(
-    server, shapes: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Job]:
-    """Start ``tools/NAME`` with arguments.
+    start: Callable[..., Any],
+    shapes: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Any]:
+    """Start ``tools/NAME`` with arguments on the shapes."""
 
-    ``{work_dir}`` in an argument is the job's own folder, ``config`` a name
-    in ``tests/test_tools/configs``, ``patch`` a script to run before.
-    """
-
-    def start(
+    def start_tool(
         name: str,
-        *arguments: str,
+        *arguments: object,
         work_dir: Path | None = None,
         env: dict | None = None,
         patch: str | None = None,
-    ) -> Job:
+    ) -> Any:
         folder = tmp_path_factory.mktemp('job')
         work_dir = work_dir or folder / 'work_dir'
-        job = dict(
-            tool=str(TOOLS / name),
-            arguments=[str(argument) for argument in arguments],
-            env={'SHAPES': str(shapes), **(env or {})},
-            cwd=str(folder),
-            log=str(folder / 'log.txt'),
-            patch=None,
-        )
         if name in ('train.py', 'test.py', 'robustness.py'):
-            job['arguments'] += ['--work-dir', str(work_dir)]
-        if patch:
-            (folder / 'patch.py').write_text(patch)
-            job['patch'] = str(folder / 'patch.py')
-        process = server.Process(
-            target=runpy.run_path,
-            args=(str(HERE / 'run_in_child.py'), dict(job=job)),
+            arguments = (*arguments, '--work-dir', work_dir)
+        return start(
+            TOOLS / name,
+            *arguments,
+            cwd=folder,
+            work_dir=work_dir,
+            env={'SHAPES': str(shapes), **(env or {})},
+            patch=patch,
         )
-        process.start()
-        return Job(process, folder / 'log.txt', work_dir)
 
-    return start
+    return start_tool
 
 
 @pytest.fixture(scope='session')
-def run_tool(start_tool: Callable[..., Job]) -> Callable[..., Job]:
+def run_tool(start_tool: Callable[..., Any]) -> Callable[..., Any]:
     """Run a tool to its end."""
 
-    def run(*args, **kwargs) -> Job:
+    def run(*args, **kwargs) -> Any:
         return start_tool(*args, **kwargs).wait()
 
     return run
 
 
 @pytest.fixture(scope='session')
-def run_ranks(start_tool: Callable[..., Job]) -> Callable[..., list[Job]]:
+def run_ranks(start_tool: Callable[..., Any]) -> Callable[..., list]:
     """Run a tool in two processes like torchrun; in order."""
 
     def run(
         *args, exit_code: int = 0, work_dir: Path | None = None, **kwargs
-    ) -> list[Job]:
+    ) -> list:
         env = dict(
             WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=_free_port()
         )
@@ -177,12 +103,12 @@ def _free_port() -> str:
 
 @pytest.fixture(scope='session')
 def trained(
-    configs: Path, run_tool: Callable[..., Job]
-) -> Callable[[str], Job]:
+    configs: Path, run_tool: Callable[..., Any]
+) -> Callable[[str], Any]:
     """Train a config of this folder once and for all tests."""
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, Any] = {}
 
-    def train(name: str) -> Job:
+    def train(name: str) -> Any:
         if name not in jobs:
             jobs[name] = run_tool('train.py', configs / f'{name}.py')
             assert jobs[name].exit_code == 0, jobs[name].output

@@ -24,7 +24,7 @@ EPSILON = 'optim_wrapper.optimizer.eps=1e-4'
 
 
 def _losses(job) -> list[float]:
-    lines = (job.log.parent / 'losses.txt').read_text().splitlines()
+    lines = (job.folder / 'losses.txt').read_text().splitlines()
     return [float(line) for line in lines]
 
 
@@ -278,7 +278,7 @@ IterTimerHook.after_train_iter = record
 def test_processes_drop_different_paths(run_ranks, configs) -> None:
     jobs = run_ranks('train.py', configs / 'classifier.py', patch=RECORD_NOISE)
     first, second = (
-        (job.log.parent / 'noise.txt').read_text().split() for job in jobs
+        (job.folder / 'noise.txt').read_text().split() for job in jobs
     )
     assert len(first) == len(second) == 4
     assert len({*first, *second}) == 8

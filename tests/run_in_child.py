@@ -1,6 +1,6 @@
-"""Run a tool in this process, as ``python tool.py ...`` would.
+"""Run a program in this process, as ``python program ...`` would.
 
-``job`` is set by the ``run_tool`` fixture.
+``job`` is set by the ``start`` fixture.
 """
 
 import gc
@@ -24,7 +24,10 @@ os.dup2(log, 2)
 os.environ.update(job['env'])
 os.chdir(job['cwd'])
 torch.set_num_threads(1)
-sys.argv = [job['tool'], *job['arguments']]
+sys.argv = [job['program'], *job['arguments']]
 if job['patch']:
     runpy.run_path(job['patch'])
-runpy.run_path(job['tool'], run_name='__main__')
+if job['program'].endswith('.py'):
+    runpy.run_path(job['program'], run_name='__main__')
+else:
+    runpy.run_module(job['program'], run_name='__main__', alter_sys=True)
