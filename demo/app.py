@@ -33,12 +33,12 @@ from mmvheat.visualization.networks import load_network  # noqa: E402
 
 QUICKSTART = {
     'Mask R-CNN: digits outlined': (
-        'mask-rcnn_vheat-n_fpn_3e_digit-scenes.py',
+        'mask-rcnn_vheat-n_fpn_2e_digit-scenes.py',
         'quickstart/mask_rcnn',
         'digit_scenes/val/*.jpg',
     ),
     'UperNet: digits under every pixel': (
-        'upernet_vheat-n_1600i_digit-scenes-192x192.py',
+        'upernet_vheat-n_750i_digit-scenes-192x192.py',
         'quickstart/upernet',
         'digit_scenes/val/*.jpg',
     ),

@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.device import get_device
 from prettytable import PrettyTable, TableStyle
 
 from mmvheat.commands.steps import Step, run_all
@@ -38,9 +37,9 @@ WORK = 'work_dirs/quickstart'
 PRETRAINED = f'{WORK}/vheat-n_digits-192.pth'
 CONFIGS = {
     'classification': 'configs/quickstart/vheat-n_12e_digit-crops-64x64.py',
-    'mask_rcnn': 'configs/quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py',
+    'mask_rcnn': 'configs/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py',
     'upernet': (
-        'configs/quickstart/upernet_vheat-n_1600i_digit-scenes-192x192.py'
+        'configs/quickstart/upernet_vheat-n_750i_digit-scenes-192x192.py'
     ),
 }
 TITLES = {
@@ -137,7 +136,7 @@ def list_pictures() -> list[Step]:
     beside = ['--beside', SWIN, 'none', '--titles', *titles]
     return [
         look('overview', 'mask_rcnn', SCENE, beside),
-        look('heat', 'upernet', SCENE, ['--sizes', '96', '192', '384']),
+        look('heat', 'mask_rcnn', SCENE, ['--sizes', '96', '192', '384']),
         look('features', 'upernet', SCENE),
         look('cam', 'classification', CROP),
     ]
@@ -163,22 +162,11 @@ def list_runs(from_scratch: bool) -> list[tuple[str, str]]:
 def train(task: str, name: str, options: Sequence[str] = ()) -> Step:
     """Return the step that trains a task in the work dir ``name``."""
     command = ['tools/train.py', CONFIGS[task], f'--work-dir={WORK}/{name}']
-    processes = 1
-    if task == 'classification' and can_share():
-        # Nothing runs beside it: two processes take half a batch each.
-        processes = 2
-        command.append('--launcher=pytorch')
-        options = [*options, 'train_dataloader.batch_size=16']
     if options:
         command += ['--cfg-options', *options]
     if task == 'classification':
-        return Step(f'train {name}', command, 120, processes=processes)
+        return Step(f'train {name}', command, 170)
     return Step(f'train {name}', command, 180, choose_lane(task))
-
-
-def can_share() -> bool:
-    """Tell whether two processes train faster than one."""
-    return get_device() == 'cpu' and (os.cpu_count() or 1) > 1
 
 
 def test(

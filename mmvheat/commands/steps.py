@@ -10,15 +10,13 @@ import runpy
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from multiprocessing import connection
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch.distributed.elastic.utils.distributed import get_free_port
 
 ETA = re.compile(r'\((?:train|test)\).*eta: (\d+):(\d\d):(\d\d)')
 
@@ -36,22 +34,12 @@ class Step(NamedTuple):
     ``{name}`` in it is the last checkpoint in the work dir ``name``.
     ``seconds`` is what it adds to the whole on two cores, about. Steps that
     name a ``lane`` wait for earlier ones in it alone: lanes run side by side.
-    Several ``processes`` share the work of one step, as torchrun's do.
     """
 
     name: str
     command: list[str]
     seconds: int
     lane: str = ''
-    processes: int = 1
-
-    @property
-    def line(self) -> str:
-        """What one would type to run it."""
-        start = 'python'
-        if self.processes > 1:
-            start = f'torchrun --nproc-per-node={self.processes}'
-        return f'{start} {shlex.join(self.command)}'
 
 
 def run_all(steps: Sequence[Step], root: Path, work: str) -> dict[str, float]:
@@ -87,7 +75,7 @@ def run_all(steps: Sequence[Step], root: Path, work: str) -> dict[str, float]:
         for step, share in run_stages(steps, root, work):
             label = f'[{names.index(step.name) + 1}/{len(steps)}]'
             if share == 0.0:
-                console.print(f'{label} {step.line}')
+                console.print(f'{label} python {shlex.join(step.command)}')
                 seconds[step.name] = -time.monotonic()
             shares[step.name] = share
             done = sum(shares[step.name] * step.seconds for step in steps)
@@ -151,19 +139,16 @@ def run_lane(
 def run_step(step: Step, root: Path, log: str) -> Iterator[float]:
     """Run a command; yield which share of it is done, between 0 and 1.
 
-    The share comes from the ``eta`` in the lines of mmengine. The first
-    process that fails ends the others.
+    The share comes from the ``eta`` in the lines of mmengine.
     """
     start, share = time.monotonic(), 0.001
-    processes = make_processes(step, root, log)
-    running, failed = list(processes.values()), []
+    (root / log).touch()
+    args = step.command, root, log
+    process = PYTHONS.Process(target=run_script, args=args)
+    process.start()
     try:
-        for process in running:
-            process.start()
-        while running and not failed:
-            connection.wait([process.sentinel for process in running], 0.2)
-            failed = [p for p in processes if processes[p].exitcode]
-            running = [p for p in running if p.exitcode is None]
+        while process.exitcode is None:
+            process.join(0.2)
             found = ETA.findall((root / log).read_text())
             if found:
                 h, m, s = map(int, found[-1])
@@ -171,60 +156,26 @@ def run_step(step: Step, root: Path, log: str) -> Iterator[float]:
                 share = max(share, spent / (spent + s + 60 * (m + 60 * h)))
             yield min(share, 0.999)
     finally:  # the keyboard or another lane may have interrupted
-        end_all(processes.values())
-    for log in failed[:1]:
-        tail = (root / log).read_text().splitlines()[-15:]
-        raise SystemExit(
-            '\n'.join(tail) + f'\nerror: the step "{step.name}" failed with '
-            f'exit code {processes[log].exitcode}; all it printed is in {log}.'
-        )
-
-
-def make_processes(
-    step: Step, root: Path, log: str
-) -> dict[str, multiprocessing.Process]:
-    """Make the processes of a step, by their logs."""
-    port = get_free_port()
-    processes = {}
-    for rank in range(step.processes):
-        environ = {}
-        if step.processes > 1:
-            environ = dict(
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                WORLD_SIZE=str(step.processes),
-                MASTER_ADDR='127.0.0.1',
-                MASTER_PORT=str(port),
-            )
-        name = log if rank == 0 else log.replace('.log', f'_rank{rank}.log')
-        (root / name).write_text('')
-        args = step.command, root, name, environ
-        processes[name] = PYTHONS.Process(target=run_script, args=args)
-    return processes
-
-
-def end_all(processes: Iterable[multiprocessing.Process]) -> None:
-    """End processes, those that are stuck as well."""
-    started = [process for process in processes if process.pid]
-    for process in started:
         process.terminate()
-    for process in started:
         process.join(10)
         process.kill()
         process.join()
+    if process.exitcode:
+        tail = (root / log).read_text().splitlines()[-15:]
+        raise SystemExit(
+            '\n'.join(tail) + f'\nerror: the step "{step.name}" failed with '
+            f'exit code {process.exitcode}; all it printed is in {log}.'
+        )
 
 
-def run_script(
-    command: Sequence[str], folder: Path, log: str, environ: dict[str, str]
-) -> None:
+def run_script(command: Sequence[str], folder: Path, log: str) -> None:
     """Be ``python COMMAND`` in a folder, printing to a file there.
 
     With one thread: networks this small are hardly faster with two, and many
     times slower where another program runs beside them.
     """
     os.chdir(folder)
-    os.environ.update(environ)
-    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     torch.set_num_threads(1)

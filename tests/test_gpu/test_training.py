@@ -124,7 +124,7 @@ def test_detector_learns_in_mixed_precision(train, read_scalars, device, amp):
     if device == 'cpu' and amp == 'fp16':
         pytest.skip('fp16 with a loss scale needs a GPU')
     work_dir = train(
-        'mask-rcnn_vheat-n_fpn_3e_digit-scenes.py',
+        'mask-rcnn_vheat-n_fpn_2e_digit-scenes.py',
         'model.backbone.init_cfg=None',
         'train_cfg.max_epochs=3',
         'train_cfg.val_interval=3',

@@ -89,7 +89,7 @@ def test_classifier_points_at_the_digit(method):
 
 
 def test_segmentor_points_at_the_digits_of_a_class():
-    network = load('upernet_vheat-n_1600i_digit-scenes-192x192.py', 'upernet')
+    network = load('upernet_vheat-n_750i_digit-scenes-192x192.py', 'upernet')
     layers = cam.choose_layers(network)
     hits, chance = [], []
     for picture, truth in list_scenes():
@@ -109,7 +109,7 @@ def test_segmentor_points_at_the_digits_of_a_class():
 
 
 def test_detector_points_at_the_object():
-    network = load('mask-rcnn_vheat-n_fpn_3e_digit-scenes.py', 'mask_rcnn')
+    network = load('mask-rcnn_vheat-n_fpn_2e_digit-scenes.py', 'mask_rcnn')
     layers = cam.choose_layers(network)
     hits, chance = [], []
     for picture, truth in list_scenes():

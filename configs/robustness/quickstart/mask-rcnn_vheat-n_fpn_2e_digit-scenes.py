@@ -7,7 +7,7 @@
 #       --tg_pth work_dirs/vheat-n_6e_digits-192.pth
 #   python tools/train.py \
 #       configs/robustness/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py
-_base_ = '../../quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py'
+_base_ = '../../quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py'
 
 train_dataloader = dict(batch_size=8)
 model = dict(

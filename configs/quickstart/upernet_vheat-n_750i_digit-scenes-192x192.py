@@ -3,9 +3,9 @@
 # Measured: mIoU 70.4 on the scenes of val, single scale.
 #
 #   python tools/train.py \
-#       configs/quickstart/upernet_vheat-n_1600i_digit-scenes-192x192.py
+#       configs/quickstart/upernet_vheat-n_750i_digit-scenes-192x192.py
 #   bash tools/dist_test.sh \
-#       configs/quickstart/upernet_vheat-n_1600i_digit-scenes-192x192.py \
+#       configs/quickstart/upernet_vheat-n_750i_digit-scenes-192x192.py \
 #       CHECKPOINT 1 --tta
 #
 # For your own data in ADE20K format (RGB images, PNG label maps): `data_root`,
@@ -68,7 +68,7 @@ tta_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=2,
+    batch_size=4,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -138,7 +138,7 @@ model = dict(
     ),
 )
 
-# --- schedule: 1,600 iterations, batch 2, AdamW 1.5e-3, warm-up, poly -----
+# --- schedule: 750 iterations, batch 4, AdamW 1.5e-3, warm-up, poly -------
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01, fused=True),
@@ -152,21 +152,21 @@ param_scheduler = [
         power=1.0,
         by_epoch=False,
         begin=100,
-        end=1600,
+        end=750,
     ),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=1600, val_interval=800)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=750, val_interval=375)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
     _base_.vheat_hooks,
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=100, log_metric_by_epoch=False),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,
-        interval=1600,
+        interval=750,
         max_keep_ckpts=1,
         backend_args=dict(backend='atomic'),
     ),
@@ -174,4 +174,4 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
 )
 randomness = dict(seed=0)
-auto_scale_lr = dict(enable=False, base_batch_size=2)
+auto_scale_lr = dict(enable=False, base_batch_size=4)

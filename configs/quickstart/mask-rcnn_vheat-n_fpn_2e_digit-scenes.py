@@ -6,7 +6,7 @@
 #       --pt_pth work_dirs/vheat-n_12e_digit-crops-64x64/epoch_12.pth \
 #       --tg_pth work_dirs/quickstart/vheat-n_digits-192.pth
 #   python tools/train.py \
-#       configs/quickstart/mask-rcnn_vheat-n_fpn_3e_digit-scenes.py
+#       configs/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py
 #
 # For your own data in COCO format: `data_root`, `metainfo` and `num_classes`
 # (it stands in two heads).
@@ -127,7 +127,7 @@ model = dict(
     ),
 )
 
-# --- schedule: 3 epochs, batch 4, AdamW 1e-3, warm-up, cosine -------------
+# --- schedule: 2 epochs, batch 4, AdamW 1e-3, warm-up, cosine -------------
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
@@ -135,9 +135,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, T_max=650),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, T_max=400),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=2)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
