@@ -46,7 +46,7 @@ def test_it_ends_with_pictures_of_its_own_networks(quickstart):
     assert others[-1].name == 'test upernet with TTA'
     for step, task in (
         (overview, 'mask_rcnn'),
-        (heat, 'upernet'),
+        (heat, 'mask_rcnn'),
         (features, 'upernet'),
         (cam, 'classification'),
     ):
