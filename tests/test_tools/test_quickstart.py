@@ -47,7 +47,7 @@ def test_it_ends_with_pictures_of_its_own_networks(quickstart):
     for step, task in (
         (overview, 'mask_rcnn'),
         (heat, 'mask_rcnn'),
-        (features, 'upernet'),
+        (features, 'mask_rcnn'),
         (cam, 'classification'),
     ):
         config, checkpoint, image, out = step.command[1:5]
