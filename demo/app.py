@@ -38,7 +38,7 @@ QUICKSTART = {
         'digit_scenes/val/*.jpg',
     ),
     'UperNet: digits under every pixel': (
-        'upernet_vheat-n_675i_digit-scenes-192x192.py',
+        'upernet_vheat-n_750i_digit-scenes-192x192.py',
         'quickstart/upernet',
         'digit_scenes/val/*.jpg',
     ),

@@ -39,7 +39,7 @@ CONFIGS = {
     'classification': 'configs/quickstart/vheat-n_12e_digit-crops-64x64.py',
     'mask_rcnn': 'configs/quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py',
     'upernet': (
-        'configs/quickstart/upernet_vheat-n_675i_digit-scenes-192x192.py'
+        'configs/quickstart/upernet_vheat-n_750i_digit-scenes-192x192.py'
     ),
 }
 TITLES = {

@@ -89,7 +89,7 @@ def test_classifier_points_at_the_digit(method):
 
 
 def test_segmentor_points_at_the_digits_of_a_class():
-    network = load('upernet_vheat-n_675i_digit-scenes-192x192.py', 'upernet')
+    network = load('upernet_vheat-n_750i_digit-scenes-192x192.py', 'upernet')
     layers = cam.choose_layers(network)
     hits, chance = [], []
     for picture, truth in list_scenes():

@@ -2,7 +2,7 @@
 # of the classifier of six epochs, for docs/robustness.md; first convert as
 # mask-rcnn_vheat-n_fpn_2e_digit-scenes.py says.
 # Measured: mIoU 50.0 % on the scenes of val.
-_base_ = '../../quickstart/upernet_vheat-n_675i_digit-scenes-192x192.py'
+_base_ = '../../quickstart/upernet_vheat-n_750i_digit-scenes-192x192.py'
 
 train_dataloader = dict(batch_size=8)
 model = dict(

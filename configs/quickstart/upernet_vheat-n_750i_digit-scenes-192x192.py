@@ -3,9 +3,9 @@
 # Measured: mIoU 70.4 on the scenes of val, single scale.
 #
 #   python tools/train.py \
-#       configs/quickstart/upernet_vheat-n_675i_digit-scenes-192x192.py
+#       configs/quickstart/upernet_vheat-n_750i_digit-scenes-192x192.py
 #   bash tools/dist_test.sh \
-#       configs/quickstart/upernet_vheat-n_675i_digit-scenes-192x192.py \
+#       configs/quickstart/upernet_vheat-n_750i_digit-scenes-192x192.py \
 #       CHECKPOINT 1 --tta
 #
 # For your own data in ADE20K format (RGB images, PNG label maps): `data_root`,
@@ -138,7 +138,7 @@ model = dict(
     ),
 )
 
-# --- schedule: 675 iterations, batch 4, AdamW 1.5e-3, warm-up, poly -------
+# --- schedule: 750 iterations, batch 4, AdamW 1.5e-3, warm-up, poly -------
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01, fused=True),
@@ -152,10 +152,10 @@ param_scheduler = [
         power=1.0,
         by_epoch=False,
         begin=100,
-        end=675,
+        end=750,
     ),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=675, val_interval=350)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=750, val_interval=375)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -166,7 +166,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,
-        interval=675,
+        interval=750,
         max_keep_ckpts=1,
         backend_args=dict(backend='atomic'),
     ),
