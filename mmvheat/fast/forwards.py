@@ -113,8 +113,9 @@ def _run_mlp(
 def _as_products(mlp: nn.Module, x: Tensor) -> Sequence[Layer]:
     """Get the two layers of an MLP, on a CPU as products of matrices.
 
-    torch's 1x1 convolutions need more time there, with one thread up to half
-    as much again; but with AVX-512 they are products by oneDNN.
+    An MLP alone takes 5 to 30 % less time so on a Zen 3, whole networks from
+    7 % more to 12 % less, the same within noise. With AVX-512, 1x1
+    convolutions are products by oneDNN, and stay in training.
     """
     layers = mlp.fc1, mlp.fc2
     if x.device.type != 'cpu' or any(f.kernel_size != (1, 1) for f in layers):
