@@ -148,7 +148,8 @@ def draw_spectra(
     """
     figure = new_figure(13, 2.9 * len(spectra))
     # Labels of the left column need more room than the layout leaves them.
-    figure.get_layout_engine().set(rect=(0.015, 0, 0.985, 1))
+    if figure.get_layout_engine():
+        figure.get_layout_engine().set(rect=(0.015, 0, 0.985, 1))
     figure.suptitle(title)
     rows = figure.subplots(len(spectra), 4, squeeze=False)
     for number, (axes, blocks) in enumerate(zip(rows, spectra), 1):
