@@ -67,7 +67,9 @@ def _conduct(
     freq_embed: Tensor,
     norm: nn.Module | None = None,
 ) -> Tensor:
-    needs_grad = _needs_grad(x, freq_embed, *op.parameters())
+    needs_grad = torch.is_grad_enabled() and any(
+        t.requires_grad for t in (x, freq_embed, *op.parameters())
+    )
     x = op.dwconv(x) if norm is None else run_lean(norm, x, layer=op.dwconv)
     linear, transform = F.linear, transform_2d
     if not needs_grad and onednn.has_onednn(x):
@@ -103,10 +105,6 @@ def _run_mlp(
 ) -> Tensor:
     x = mlp.fc1(x) if norm is None else run_lean(norm, x, layer=mlp.fc1)
     return run_lean(F.gelu, x, layer=mlp.fc2)
-
-
-def _needs_grad(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
 def _run_stem(stem: nn.Module, x: Tensor) -> Tensor:
