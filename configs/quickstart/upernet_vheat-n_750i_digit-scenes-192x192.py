@@ -1,6 +1,6 @@
 # Segmentation: UperNet with a narrow vHeat names the digit under every pixel
 # of a scene, starting from the classifier's weights.
-# Measured: mIoU 72.5 on the scenes of val, single scale.
+# Measured: mIoU 72.2 on the scenes of val, single scale.
 #
 #   python tools/train.py \
 #       configs/quickstart/upernet_vheat-n_750i_digit-scenes-192x192.py

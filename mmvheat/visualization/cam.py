@@ -8,7 +8,7 @@ Grad-CAM weighs a channel the same at every place, as mean pooling behind the
 last stage does. In front of a last map of a few cells this names no place, and
 heads that look at single places need other weights at each: LayerCAM (Jiang et
 al., IEEE TIP 2021), which takes the positive gradient of every place, is the
-default, at hidden layers of the first two stages.
+default, at layers of the first two stages.
 
 In an early layer 0 is no absence: what a network looks at may lie below its
 surroundings as well as above, and Grad-CAM's cut at 0 loses it where it lies
@@ -135,20 +135,26 @@ def choose_layers(network: Network, method: str = 'layercam') -> list[Layer]:
 
     Of a vHeat the hidden layer of the last MLP of each of the first two
     stages, for 'absgradcam' what that of the first stage returns; of another
-    network the first two stages it returns. They were chosen on the training
-    images of the digit scenes.
+    network the first two stages it returns, and so of a vHeat in a segmentor,
+    with what the last MLP of the second stage returns. They were chosen on
+    the training images of the digit scenes.
     """
+    stages = list(list_stages(network).values())[:2]
     for prefix, module in network.model.named_modules():
-        if isinstance(module, vHeat):
-            if method == 'absgradcam':
-                block = f'{prefix}.layers.0.{module.layers[0].depth - 1}'
-                return [find_layer(network.model, f'{block}.mlp.fc2')]
-            names = [
-                f'{prefix}.layers.{i}.{stage.depth - 1}.mlp.fc1'
-                for i, stage in enumerate(module.layers[:2])
-            ]
-            return [find_layer(network.model, name) for name in names]
-    return list(list_stages(network).values())[:2]
+        if not isinstance(module, vHeat):
+            continue
+        first, second = (
+            f'{prefix}.layers.{i}.{stage.depth - 1}.mlp'
+            for i, stage in enumerate(module.layers[:2])
+        )
+        if method == 'absgradcam':
+            names, stages = [f'{first}.fc2'], []
+        elif network.library == 'mmseg':
+            names = [f'{second}.fc2']
+        else:
+            names, stages = [f'{first}.fc1', f'{second}.fc1'], []
+        return [*stages, *(find_layer(network.model, n) for n in names)]
+    return stages
 
 
 def find_peak(values: np.ndarray) -> tuple[int, int]:
@@ -337,7 +343,11 @@ def _tap(layers: Sequence[Layer], image: Tensor) -> Iterator[list[nn.Module]]:
 
     def insert(layer: Layer, tap: nn.Module) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            maps = tap(layer.read(output, image))
+            maps = layer.read(output, image)
+            # The package takes gradients to come in the opposite order of
+            # the activations: as those of new tensors do, whenever the maps
+            # were computed.
+            maps = tap(maps.view_as(maps))
             return _put_back(layer, output, maps)
 
         return layer.module.register_forward_hook(hook)

@@ -159,6 +159,43 @@ def test_layers_by_default_are_hidden_ones_of_two_stages(classifier):
     np.testing.assert_allclose(found.values, scale(size, *expected), atol=1e-3)
 
 
+def test_layers_of_a_segmentor_are_its_maps_and_a_hidden_one(networks, image):
+    network = networks('upernet')
+    sample = network.prepare(str(image))
+    layers = cam.choose_layers(network)
+    names = ['backbone[0]', 'backbone[1]', 'backbone.layers.1.0.mlp.fc2']
+    assert [layer.name for layer in layers] == names
+    # The maps are returned behind the hidden layer, and computed before it.
+    found = cam.compute_cam(network, sample, layers)
+    kept = {}
+    handles = [
+        network.model.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: kept.update(
+                {name: output}
+            )
+        )
+        for name in ('backbone', names[2])
+    ]
+    with torch.enable_grad():
+        image = sample.inputs.clone().requires_grad_()
+        logits = network.model(image, sample.data_samples, mode='tensor')[0]
+        own = logits.argmax(0) == found.category
+        hidden = kept[names[2]]
+        maps = [*kept['backbone'][:2], hidden]
+        gradients = torch.autograd.grad(
+            logits[found.category][own].sum(), maps
+        )
+    for handle in handles:
+        handle.remove()
+    expected = [
+        (gradient.relu() * map_)[0].detach()
+        for gradient, map_ in zip(gradients, maps)
+    ]
+    expected = [m.sum(-1 if m is expected[2] else 0).numpy() for m in expected]
+    size = sample.picture.shape[:2]
+    np.testing.assert_allclose(found.values, scale(size, *expected), atol=1e-3)
+
+
 def test_magnitudes_are_looked_at_behind_the_first_stage(classifier):
     (layer,) = cam.choose_layers(classifier[0], 'absgradcam')
     assert layer.name == 'backbone.layers.0.0.mlp.fc2'

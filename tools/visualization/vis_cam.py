@@ -44,7 +44,7 @@ def parse_args() -> Namespace:
         nargs='+',
         metavar='NAME',
         help='layers by name, of which the mean is taken (default: of a vHeat '
-        'hidden layers of the first two stages)',
+        'layers of the first two stages)',
     )
     parser.add_argument(
         '--score-thr',
