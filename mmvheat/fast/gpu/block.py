@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvheat.ops import autocast_state, get_compute_dtype, transform_2d
+from mmvheat.ops import autocast_state, get_compute_dtype
 
 from ..kept import get_bases
 from .available import DTYPES, has_kernels
 from .block_backward import differentiate, run_plain
 from .params import Pair, cast_like, pair
+from .products import invert, transform
 
 
 def can_fuse(block: nn.Module, x: Tensor) -> bool:
@@ -68,12 +69,12 @@ def run_fused(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
     scales = [scale if scale is None else scale.flatten() for scale in scales]
     eps = [layers[i].eps for i in (0, 3, 5)]  # of the norms
     settings = block.post_norm, dtype, eps
-    args = x.contiguous(), k.contiguous(), *scales, settings, *params
+    args = x.contiguous(), k.contiguous(), *scales, settings
     # Everything has its dtype by now.
     with torch.autocast(**autocast_state(x, enabled=False)):
         if torch.is_grad_enabled():
-            return _Block.apply(*args)
-        return _run(*args, keep=False)[0]
+            return _Block.apply(*args, *params)
+        return _run(*args, pair(params, dtype), keep=False)[0]
 
 
 def _run(
@@ -82,7 +83,7 @@ def _run(
     scale1: Tensor | None,
     scale2: Tensor | None,
     settings: tuple[bool, torch.dtype, list[float]],
-    *params: Tensor,
+    pairs: list[Pair],
     keep: bool,
 ) -> tuple[Tensor, ...]:
     """Run a block; returns its output and what the backward pass needs."""
@@ -91,7 +92,7 @@ def _run(
     from .kernels.post_norm import norm_add
 
     post_norm, dtype, (eps1, eps, eps2) = settings
-    norm1, norm2, fc1, fc2, *op = pair(params, dtype)
+    norm1, norm2, fc1, fc2, *op = pairs
     if post_norm:
         x1 = x.to(dtype)
         total = means.sum_cells(x1)
@@ -161,10 +162,10 @@ def _conduct(
     else:
         u, z = F.linear(x, linear[0]).chunk(2, dim=-1)
     rows, columns = get_bases(u)
-    spectrum = transform_2d(u, rows, columns)
+    spectrum = transform(u, rows, columns)
     del u
     decayed = decay.decay(spectrum, k)
-    rest = transform_2d(decayed, rows.t(), columns.t())
+    rest = invert(decayed, rows, columns)
     del decayed
     branch = gate.gated_norm(rest, both, z, *out_norm, eps)
     branch = F.linear(branch, *out_linear)
@@ -177,15 +178,16 @@ class _Block(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, k, scale1, scale2, settings, *params) -> Tensor:
         args = x, k, scale1, scale2
-        out, *kept = _run(*args, settings, *params, keep=True)
+        pairs = pair(params, settings[1])
+        out, *kept = _run(*args, settings, pairs, keep=True)
         ctx.settings = settings
-        ctx.save_for_backward(*args, *params, *kept)
+        ctx.save_for_backward(*args, *params, *sum(pairs, ()), *kept)
         return out
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # with_cp lets it be asked for once
-        args, params = saved[:4], saved[4:20]
+        args, params, cast = saved[:4], saved[4:20], saved[20:36]
         if torch.is_grad_enabled():  # to be differentiated once more
             out = run_plain(*args, ctx.settings, *params)
             wanted = [t for t in args[:2] + params if t.requires_grad]
@@ -196,8 +198,8 @@ class _Block(torch.autograd.Function):
             dx, dk, *dparams = (grads.get(id(t)) for t in args[:2] + params)
         else:
             dx, dk, dparams = differentiate(
-                grad.contiguous(), *args, ctx.settings, params,
-                *saved[20:],
+                grad.contiguous(), *args, ctx.settings,
+                list(zip(cast[::2], cast[1::2])), *saved[36:],
             )  # fmt: skip
             dparams = cast_like(dparams, params)
         return dx, dk, None, None, None, *dparams

@@ -12,6 +12,7 @@ from mmvheat.ops import heat_decay, transform_2d
 
 from ..kept import get_bases
 from .params import Pair, pair
+from .products import invert, outer, transform
 
 
 def differentiate(
@@ -21,7 +22,7 @@ def differentiate(
     scale1: Tensor | None,
     scale2: Tensor | None,
     settings: tuple[bool, torch.dtype, list[float]],
-    params: tuple[Tensor, ...],
+    pairs: list[Pair],
     conv_out: Tensor,
     spectrum: Tensor,
     rest: Tensor,
@@ -47,7 +48,7 @@ def differentiate(
     from .kernels.post_norm import norm_add, norm_add_backward
 
     post_norm, dtype, (eps1, eps, eps2) = settings
-    norm1, norm2, fc1, fc2, conv, *op = pair(params, dtype)
+    norm1, norm2, fc1, fc2, conv, *op = pairs
     if post_norm:
         below, parts2 = norm_add_backward(
             grad, branch2, scale2, norm2[0], eps2
@@ -58,7 +59,7 @@ def differentiate(
     dhidden, active, parts = mlp.gelu_backward(
         below @ fc2[0], None if post_norm else scale2, hidden, fc1[1]
     )
-    dfc2 = _outer(below, active)
+    dfc2 = outer(below, active)
     del active
     below = dhidden @ fc1[0]
     if post_norm:
@@ -72,7 +73,7 @@ def differentiate(
             below, middle, grad, *norm2, eps2, scale1, scale2
         )
         *dnorm2, dout_bias, dfc2_bias = parts2.sum((1, 2))
-    dfc1 = _outer(dhidden, active), parts.sum((0, 1, 2))
+    dfc1 = outer(dhidden, active), parts.sum((0, 1, 2))
     del dhidden, active
 
     if post_norm:
@@ -123,36 +124,21 @@ def _conduct_backward(
     drest, duz, active, parts = gated_norm_backward(
         grad @ out_linear[0], scale, rest, both, z, *out_norm, eps
     )
-    dout_weight = _outer(grad, active)
+    dout_weight = outer(grad, active)
     rows, columns = get_bases(rest)
     dspectrum, dk = decay.decay_backward(
-        transform_2d(drest, rows, columns), spectrum, k
+        transform(drest, rows, columns), spectrum, k
     )
     del drest, active
-    _invert(dspectrum, rows, columns, out=duz[..., : z.shape[-1]])
+    invert(dspectrum, rows, columns, out=duz[..., : z.shape[-1]])
     *dout_norm, dz_sum = parts.sum(2)
     # The lowest frequency is the sum of all cells, but for a factor.
     factor = math.sqrt(dspectrum.shape[1] * dspectrum.shape[2])
     sums = torch.cat([factor * dspectrum[:, 0, 0].float(), dz_sum], 1)
     # What was convolved is kept without its mean.
-    dweight = _outer(duz, conv_out).float().addmm_(sums.t(), mean)
+    dweight = outer(duz, conv_out).float().addmm_(sums.t(), mean)
     dout_norm = [g.sum(0) for g in dout_norm]
     return duz @ linear[0], dk, dweight, sums.sum(0), *dout_norm, dout_weight
-
-
-def _invert(
-    spectrum: Tensor, rows: Tensor, columns: Tensor, out: Tensor
-) -> None:
-    """Write the inverse transform to some channels of a larger tensor."""
-    size = spectrum.shape[0] * rows.shape[1], *spectrum.shape[2:]
-    x = torch.matmul(rows.t(), spectrum.flatten(2)).view(size)
-    matrices = columns.t().expand(size[0], -1, -1)
-    torch.bmm(matrices, x, out=out.flatten(0, 1))
-
-
-def _outer(grad: Tensor, x: Tensor) -> Tensor:
-    """Compute the gradient (N, K) of a weight from (..., N) and (..., K)."""
-    return grad.flatten(0, -2).t() @ x.flatten(0, -2)
 
 
 def run_plain(

@@ -18,8 +18,8 @@ def cast(tensors: list[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
     sizes = [t.numel() + -t.numel() % 8 for t in tensors]
     room = torch.empty(sum(sizes), dtype=dtype, device=tensors[0].device)
     copies = [
-        piece[: t.numel()].view(t.shape)
-        for piece, t in zip(room.split(sizes), tensors)
+        (piece if size == t.numel() else piece[: t.numel()]).view(t.shape)
+        for piece, size, t in zip(room.split(sizes), sizes, tensors)
     ]
     torch._foreach_copy_(copies, tensors)
     return copies
@@ -61,7 +61,9 @@ def cast_like(
 
 def _lay_out(grad: Tensor, parameter: Tensor) -> Tensor:
     """Lay a gradient out as its parameter, as DDP's buckets want it."""
-    grad, strides = grad.view_as(parameter), parameter.stride()
+    strides = parameter.stride()
+    if grad.shape != parameter.shape:
+        grad = grad.view_as(parameter)
     if grad.stride() == strides:
         return grad
     sizes = zip(parameter.shape, grad.stride(), strides)
