@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import torch.distributed as dist
 from mmengine.logging import MMLogger
+from torch.optim import Optimizer
 
 from mmvheat.checkpoint import CheckpointError
 
@@ -114,12 +115,21 @@ def _explain(error: Exception) -> str | None:
             'No usable image is left of a data set; check its images, its '
             'annotations and filter_cfg.'
         )
-    # A registry or an optimizer itself objects, not what it has built, or
-    # what it has built knows no such argument.
+    # A registry or the building of an optimizer itself objects, not what was
+    # built, or what was built knows no such argument.
     parts = _CONFIG_FAULTS
     if 'got an unexpected keyword argument' in str(error):
         parts += _BUILT
-    if frames[-1].f_globals.get('__name__', '').startswith(parts):
+    place = frames[-1].f_globals.get('__name__', '')
+    if place.startswith('torch.optim.'):
+        # A step may fail as well, and that is no fault of the config.
+        built = any(
+            frame.f_code.co_name == '__init__'
+            and isinstance(frame.f_locals.get('self'), Optimizer)
+            for frame in frames
+        )
+        parts = parts if built else ()
+    if place.startswith(parts):
         reason = ' '.join(str(error).split())
         return f'The config does not build: {type(error).__name__}: {reason}'
     return None

@@ -9,7 +9,9 @@ from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 
+from mmvheat.errors import UserError
 from mmvheat.models import HeatBlock
 
 from .atomic_backend import AtomicBackend
@@ -91,8 +93,24 @@ class ShardedStrategy(FSDPStrategy):
         return super()._wrap_model(model)
 
     def build_optim_wrapper(self, *args, **kwargs) -> BaseOptimWrapper:
-        """Build the optimizer, which clips gradients by their norm in all."""
+        """Build the optimizer, which clips gradients by their norm in all.
+
+        Raises:
+            UserError: The optimizer is fused and gradients have a loss scale.
+        """
         wrapper = super().build_optim_wrapper(*args, **kwargs)
+        scaler = getattr(wrapper, 'loss_scaler', None)
+        if (
+            isinstance(scaler, ShardedGradScaler)
+            and scaler.is_enabled()
+            and wrapper.optimizer.defaults.get('fused')
+        ):
+            # https://github.com/pytorch/pytorch/issues/140514
+            raise UserError(
+                'A fused optimizer fails at the loss scale of sharded fp16 '
+                'training; set optim_wrapper.optimizer.fused=False, or train '
+                'in bf16, which needs no loss scale.'
+            )
         clip = getattr(wrapper, 'clip_func', None)
         if clip is torch.nn.utils.clip_grad_norm_:
 

@@ -6,6 +6,8 @@ import errno
 import runpy
 
 import pytest
+import torch
+from torch import nn
 
 from mmvheat.checkpoint import CheckpointError
 from mmvheat.errors import UserError, run_main
@@ -66,3 +68,22 @@ def test_users_module_in_a_folder_of_our_name_keeps_its_traceback(
     path.write_text('(lambda: 0)(typ=1)')
     with pytest.raises(TypeError, match='unexpected keyword'):
         run_main(lambda: runpy.run_path(str(path), run_name='my_hook'))
+
+
+def build(fused: bool, lr: float = 1e-3) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(nn.Linear(2, 2).parameters(), lr, fused=fused)
+
+
+def test_optimizer_that_does_not_build_is_a_sentence(capsys):
+    with pytest.raises(SystemExit):
+        run_main(lambda: build(False, lr=-1))
+    assert 'The config does not build' in capsys.readouterr().err
+
+
+def test_optimizer_that_fails_at_a_step_keeps_its_traceback():
+    optimizer = build(True)
+    for parameter in optimizer.param_groups[0]['params']:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.found_inf = torch.zeros(1)  # steps have no dimension
+    with pytest.raises(RuntimeError, match='broadcast'):
+        run_main(optimizer.step)

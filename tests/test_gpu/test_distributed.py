@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -59,17 +62,27 @@ def test_results_are_gathered_in_order(errors):
 
 
 @pytest.fixture(scope='module')
-def plain(train, few):
+def start(tmp_path_factory):
+    """Weights to start from: a GPU and a CPU draw others from one seed."""
+    config = Config.fromfile(ROOT / 'configs/quickstart' / CLASSIFIER)
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    path = tmp_path_factory.mktemp('start') / 'start.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return f'load_from={path}'
+
+
+@pytest.fixture(scope='module')
+def plain(train, few, start):
     """A classifier trained in single precision by all ranks."""
-    return train(CLASSIFIER, *OPTIONS, *few)
+    return train(CLASSIFIER, *OPTIONS, *few, start)
 
 
 @pytest.fixture(scope='module')
 def few():
-    """Settings that take some images of every class.
-
-    What differs by rounding differs by some percent after 60 iterations.
-    """
+    """Settings that take some images of every class."""
     return [
         f'{split}_dataloader.dataset.indices={list(range(0, count, 10))}'
         for split, count in (('train', 1438), ('val', 359))
@@ -77,13 +90,14 @@ def few():
 
 
 @pytest.fixture(scope='module')
-def train_sharded(device, train, few):
+def train_sharded(device, train, few, start):
     """Trains it with parameters sharded over the ranks and kept by the CPU."""
 
     def train_sharded(*cfg_options, options=()):
         cfg_options = (
             *OPTIONS,
             *few,
+            start,
             'runner_type=FlexibleRunner',
             'strategy.type=ShardedStrategy',
             *cfg_options,
@@ -124,17 +138,17 @@ def test_all_ranks_evaluate_as_one(
 
 def test_sharded_training_is_that_of_ddp(plain, sharded, read_scalars, check):
     name = 'loss'
-    check(read_scalars(sharded, name), read_scalars(plain, name), 1e-2)
+    check(read_scalars(sharded, name), read_scalars(plain, name), 1e-3)
     expected = load(plain)['state_dict']
     for name, value in load(sharded)['state_dict'].items():
-        check(value, expected[name], 1e-2, name)
+        check(value, expected[name], 1e-3, name)
 
 
 def test_sharded_gradients_are_clipped_together(
     plain, sharded, read_scalars, check
 ):
     name = 'grad_norm'
-    check(read_scalars(sharded, name), read_scalars(plain, name), 1e-2)
+    check(read_scalars(sharded, name), read_scalars(plain, name), 1e-3)
 
 
 def test_sharded_training_resumes(sharded, train_sharded):
@@ -159,6 +173,8 @@ def test_sharded_training_in_half_precision(
     if device == 'cpu' and (amp, shards) != ('bf16', 'half'):
         pytest.skip('one of four is enough; fp16 needs a GPU')
     cfg_options, options = [], ['--amp', amp]
+    if amp == 'fp16':  # refused with a fused optimizer
+        cfg_options.append('optim_wrapper.optimizer.fused=False')
     if shards == 'half':
         options = [] if amp == 'bf16' else options
         dtype = dict(bf16='bfloat16', fp16='float16')[amp]
