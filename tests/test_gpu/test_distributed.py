@@ -141,7 +141,7 @@ def test_sharded_training_is_that_of_ddp(plain, sharded, read_scalars, check):
     check(read_scalars(sharded, name), read_scalars(plain, name), 1e-3)
     expected = load(plain)['state_dict']
     for name, value in load(sharded)['state_dict'].items():
-        check(value, expected[name], 1e-3, name)
+        check(value, expected[name], 1e-2, name)
 
 
 def test_sharded_gradients_are_clipped_together(
