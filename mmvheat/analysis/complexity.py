@@ -1,8 +1,8 @@
 """Count parameters and FLOPs of a whole model without computing it.
 
 Models run on the meta device, where tensors have shapes and no data, so a
-count takes a second whatever the image size. Only models that need values to
-know their shapes run on the CPU.
+count takes a second whatever the image size. Models that need values to know
+their shapes run on the CPU, where products are counted, not computed.
 
 The convention is that of mmengine's ``get_model_complexity_info``: a
 multiply-add is one FLOP, a normalisation 5 FLOPs an element (batch norm at
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvheat.commands.config import build_model
@@ -89,7 +92,8 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
         network.to('meta')
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     image = first.weight.new_zeros(1, first.in_channels, height, width)
-    flops = count_flops(partial(network, image))
+    with SkipProducts() if network.needs_values else nullcontext():
+        flops = count_flops(partial(network, image))
     defined = executed = flops['Global']
     if any(isinstance(m, HeatBlock) for m in backbone.modules()):
         define = define_flops if name == 'backbone' else define_restorer_flops
@@ -242,6 +246,29 @@ def count_flops(forward: Callable[[], object]) -> dict[str, int]:
         name: sum(counts.values()) // 2
         for name, counts in counter.get_flop_counts().items()
     }
+
+
+class SkipProducts(TorchDispatchMode):
+    """Return zeros of the right shape for what takes long on the CPU.
+
+    No shape depends on them: models need the values of sizes and positions.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Call an operator, or make zeros like its output."""
+        kwargs = kwargs or {}
+        if func.overloadpacket not in _PRODUCTS:
+            return func(*args, **kwargs)
+        to_meta = partial(tree_map_only, Tensor, lambda x: x.to('meta'))
+        output = func(*to_meta(args), **to_meta(kwargs))
+        first = next(x for x in args if isinstance(x, Tensor))
+        return torch.zeros_like(output, device=first.device)
+
+
+_PRODUCTS = {
+    *(aten.mm, aten.addmm, aten.bmm, aten.baddbmm),
+    *(aten.convolution, aten.grid_sampler_2d),
+}
 
 
 def _per_input(flops: int) -> Callable:

@@ -16,7 +16,7 @@ SMALLEST = dict(
     img_size=64,
     drop_path_rate=0.0,
 )
-NECK = dict(in_channels=[8, 16, 32, 64], out_channels=8)
+DIMS = [8, 16, 32, 64]
 RPN = dict(in_channels=8, feat_channels=8)
 BOX = dict(in_channels=8, fc_out_channels=16, num_classes=3)
 ROI = dict(out_channels=8)
@@ -55,10 +55,11 @@ def read_base(name):
     return Config.fromstring(f'_base_ = {name!r}', '.py')
 
 
-def build_detector(name):
+def build_detector(name, stages=4):
     init_default_scope('mmdet')
     cfg = read_base(f'mmdet::_base_/models/{name}.py')
-    options = dict(backbone=SMALLEST, neck=NECK)
+    neck = dict(in_channels=DIMS[:stages], out_channels=8)
+    options = dict(backbone=cut_backbone(stages), neck=neck)
     options.update(DETECTORS[name](cfg))
     if 'retinanet' in name:
         options['test_cfg'] = dict(
@@ -72,15 +73,24 @@ def build_detector(name):
     return build(cfg.model, gain)
 
 
-def build_segmentor():
+def cut_backbone(stages):
+    """Later stages are recorded as the first two are, but take long."""
+    return dict(SMALLEST, out_indices=tuple(range(stages)))
+
+
+def build_segmentor(stages=4):
     init_default_scope('mmseg')
     cfg = read_base('mmseg::_base_/models/upernet_r50.py')
     head = dict(channels=8, num_classes=4, norm_cfg=dict(type='BN'))
     options = dict(
         pretrained=None,
-        backbone=SMALLEST,
-        decode_head=dict(head, in_channels=[8, 16, 32, 64]),
-        auxiliary_head=dict(head, in_channels=32),
+        backbone=cut_backbone(stages),
+        decode_head=dict(
+            head, in_channels=DIMS[:stages], in_index=[*range(stages)]
+        ),
+        auxiliary_head=dict(
+            head, in_channels=DIMS[stages - 2], in_index=stages - 2
+        ),
     )
     cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
     return build(cfg.model)

@@ -27,6 +27,16 @@ OPENMIM += ['requests', 'certifi', 'charset-normalizer', 'idna', 'urllib3']
 PUBLISHED = 'mask-rcnn_vheat-t_fpn_1x_coco'
 RECIPE = 'dino-4scale_vheat-t_8xb2-12e_coco'
 CLASSIFIER = 'vheat-n_12e_digit-crops-64x64'
+# What somebody may edit in a project.
+SMALLER = """
+model['backbone'] = dict(
+    arch=dict(
+        _delete_=True, embed_dims=8, depths=(1, 1, 1, 1), post_norm=False,
+        layer_scale=None,
+    )
+)
+model['head']['in_channels'] = 64
+"""
 
 
 @pytest.fixture(scope='module', params=['wheel', 'editable'])
@@ -124,6 +134,8 @@ def test_train_runs_the_config_of_a_project(mim, tmp_path):
     options = Options(str(tmp_path / 'data'), weights='none')
     create(options, str(tmp_path / 'project'))
     config = tmp_path / 'project/vheat-t_data.py'
+    with config.open('a') as file:
+        file.write(SMALLER)
     mim(
         *('train', 'mmvheat', config, '--work-dir', tmp_path / 'work_dir'),
         *('--cfg-options', 'train_cfg.max_epochs=1', 'param_scheduler=None'),

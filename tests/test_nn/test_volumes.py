@@ -97,12 +97,15 @@ def train(network, volumes, labels, epochs):
 @pytest.mark.slow
 def test_solids_are_told_apart():
     network = make_network().train()
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):  # a third less time on a CPU
+            module.to(memory_format=torch.channels_last_3d)
     train(network, *make_volumes(1000, seed=1), epochs=12)
 
     volumes, labels = make_volumes(300, seed=2)
     with torch.no_grad():
         guesses = network.eval()(volumes).argmax(1)
-    # Measured: 0.83, after 78 s of a busy core. Guessing gives 0.2.
+    # Measured: 0.83. Guessing gives 0.2.
     assert (guesses == labels).float().mean() >= 0.78
 
 

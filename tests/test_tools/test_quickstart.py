@@ -94,9 +94,12 @@ def test_summary_holds_the_metrics_of_every_test(quickstart, tmp_path):
 
 @pytest.mark.slow
 def test_whole_quickstart_in_small(
-    quickstart, tmp_path, monkeypatch, capfd
+    quickstart, server, tmp_path, monkeypatch, capfd
 ) -> None:
-    """All of its commands, on little data and for few iterations."""
+    """All of its commands, on little data and for few iterations.
+
+    They run in processes of ``server``, which is all that python forks from.
+    """
     for name in ('tools', 'configs', 'mmvheat', 'interpolate4downstream.py'):
         (tmp_path / name).symlink_to(ROOT / name)
     short = [
