@@ -27,7 +27,6 @@ from mmengine.config import config, utils
 from mmengine.registry import MODELS, DefaultScope
 
 from mmvheat import fast
-from mmvheat.fast import lean
 
 # Without a GPU, Triton's kernels run in its interpreter. It asks on import.
 if not torch.cuda.is_available():
@@ -159,9 +158,8 @@ def arch(request):
 
 
 @pytest.fixture(params=['fast', 'plain'])
-def state(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def state(request) -> Iterator[str]:
     """Run with the faster forwards of the machine, and with plain ones."""
-    monkeypatch.setattr(lean, '_MIN_BYTES', 0)  # images of tests are small
     with fast.disabled() if request.param == 'plain' else nullcontext():
         yield request.param
 

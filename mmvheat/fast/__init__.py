@@ -13,7 +13,6 @@ kernels run on devices that have not been measured with them as well;
 
 ============  ============================================================
 ``gpu``       Blocks and norms by Triton's kernels, on NVIDIA cards
-``lean``      Training keeps inputs of elementwise functions alone, on a CPU
 ``onednn``    Products by oneDNN at evaluation, on a CPU
 ``kept``      Cosine bases, and decays at evaluation on a CPU
 ``forwards``  The versions of the modules' forwards made of these

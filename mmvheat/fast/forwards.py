@@ -1,17 +1,18 @@
 """Faster versions of the modules' forwards; the plain ones say what they do.
 
-In training they keep less for the backward pass, at evaluation they compute
-less again.
+On a GPU blocks and norms run by kernels; at evaluation on a CPU products run
+by oneDNN and decays are kept. A version returns None where it has nothing
+faster: the plain forward runs then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmvheat.ops import (
     get_compute_dtype,
@@ -26,96 +27,56 @@ from . import onednn
 from .gpu.block import can_fuse, run_fused
 from .gpu.norm import can_fuse_norm, fused_norm
 from .kept import get_bases, get_bicubic_weights, keep
-from .lean import is_lean, run_lean
 from .seam import is_plain
 
 
-def _run_block(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
-    if can_fuse(block, x):
-        return run_fused(block, x, freq_embed)
-    if not block.post_norm:
-        branch = _conduct(block.op, x, freq_embed, block.norm1)
-        x = block.add(x, branch, block.gamma1)
-        return block.add(x, _run_mlp(block.mlp, x, block.norm2), block.gamma2)
-
-    scale1 = block.scale(x, block.gamma1)
-
-    def add(x: Tensor, branch: Tensor) -> Tensor:
-        return x + _scale_norm(block.norm1, scale1, branch)
-
-    def run_fc1(x: Tensor) -> tuple[Tensor, Tensor]:
-        return block.mlp.fc1(x), x
-
-    branch = _conduct(block.op, x, freq_embed)
-    # The sum costs less to compute again than to keep.
-    hidden, x = run_lean(add, x, branch, layer=run_fc1)
-    branch = run_lean(F.gelu, hidden, layer=block.mlp.fc2)
-    scale2 = block.scale(x, block.gamma2)
-    return x + run_lean(partial(_scale_norm, block.norm2, scale2), branch)
+def _run_block(
+    block: nn.Module, x: Tensor, freq_embed: Tensor
+) -> Tensor | None:
+    return run_fused(block, x, freq_embed) if can_fuse(block, x) else None
 
 
-def _scale_norm(
-    norm: nn.Module, scale: Tensor | None, branch: Tensor
-) -> Tensor:
-    branch = norm(branch)
-    return branch if scale is None else branch * scale
-
-
-def _conduct(
-    op: nn.Module,
-    x: Tensor,
-    freq_embed: Tensor,
-    norm: nn.Module | None = None,
-) -> Tensor:
-    needs_grad = torch.is_grad_enabled() and any(
+def _conduct(op: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor | None:
+    learns = torch.is_grad_enabled() and any(
         t.requires_grad for t in (x, freq_embed, *op.parameters())
     )
-    x = op.dwconv(x) if norm is None else run_lean(norm, x, layer=op.dwconv)
+    if x.device.type != 'cpu' or learns:
+        return None
+    x = op.dwconv(x)
     linear, transform = F.linear, transform_2d
-    if not needs_grad and onednn.has_onednn(x):
+    if onednn.has_onednn(x):
         linear, transform = onednn.linear, onednn.transform_2d
-
-    weight, bias = op.linear.weight, op.linear.bias
-    u, z = linear(x, weight, bias).chunk(2, dim=-1)
-    if is_lean(x):
-        z = z.contiguous()  # else u would be kept as long as z
+    u, z = linear(x, op.linear.weight, op.linear.bias).chunk(2, dim=-1)
     mean, rest = split_mean(u)
     rows, columns = get_bases(rest)
-    spectrum = transform(rest, rows, columns)
-    if needs_grad:
-        spectrum = run_lean(_filter, spectrum, op.to_k(freq_embed))
-    else:
-        spectrum = spectrum * keep(
-            op,
-            (freq_embed.shape, rest.dtype),
-            (freq_embed, *op.to_k.parameters()),
-            lambda: heat_decay(op.to_k(freq_embed)).to(rest.dtype)[None],
-        )
-    rest = transform(spectrum, rows.t(), columns.t())
-
-    def gate(rest: Tensor, z: Tensor) -> Tensor:
-        return op.out_norm(mean + rest) * F.silu(z)
-
-    weight, bias = op.out_linear.weight, op.out_linear.bias
-    return run_lean(gate, rest, z, layer=lambda x: linear(x, weight, bias))
-
-
-def _run_mlp(
-    mlp: nn.Module, x: Tensor, norm: nn.Module | None = None
-) -> Tensor:
-    x = mlp.fc1(x) if norm is None else run_lean(norm, x, layer=mlp.fc1)
-    return run_lean(F.gelu, x, layer=mlp.fc2)
+    decay = keep(
+        op,
+        (freq_embed.shape, rest.dtype),
+        (freq_embed, *op.to_k.parameters()),
+        lambda: heat_decay(op.to_k(freq_embed)).to(rest.dtype)[None],
+    )
+    rest = transform(rest, rows, columns) * decay
+    u = mean + transform(rest, rows.t(), columns.t())
+    x = op.out_norm(u) * F.silu(z)
+    return linear(x, op.out_linear.weight, op.out_linear.bias)
 
 
 def _run_stem(stem: nn.Module, x: Tensor) -> Tensor:
-    hidden = stem.conv1(x)
+    x = stem.conv1(x)
+    fused = can_fuse_norm(x)
 
-    def activate(x: Tensor) -> Tensor:
-        if can_fuse_norm(x):
-            return fused_norm(stem.norm1[0], x, gelu=True)
-        return F.gelu(stem.norm1(x))
+    def run(x: Tensor) -> Tensor:
+        if fused:
+            return stem.conv2(fused_norm(stem.norm1[0], x, gelu=True))
+        return stem.conv2(F.gelu(stem.norm1(x)))
 
-    x = run_lean(activate, hidden, layer=stem.conv2, everywhere=True)
+    if torch.is_grad_enabled() and (fused or x.device.type != 'cpu'):
+        # The largest map of all is computed again, not kept; the convolution
+        # is not, since it hands over its input first.
+        settings = dict(preserve_rng_state=False, determinism_check='none')
+        x = checkpoint(run, x, use_reentrant=False, **settings)
+    else:
+        x = run(x)
     return stem.norm2(x)
 
 
@@ -132,21 +93,24 @@ def _resize_freq_embed(
                 freq_embed, size, 'bicubic', get_bicubic_weights
             ),
         )
-    # Else every block would make, or keep, a copy of its own.
-    once = is_lean(x) or x.device.type != 'cpu'
-    return freq_embed.to(get_compute_dtype(x)) if once else freq_embed
+    if x.device.type == 'cpu':
+        return freq_embed
+    # Else every block would make a copy of its own.
+    return freq_embed.to(get_compute_dtype(x))
 
 
-def _normalize_output(model: nn.Module, x: Tensor, norm: nn.Module) -> Tensor:
+def _normalize_output(
+    model: nn.Module, x: Tensor, norm: nn.Module
+) -> Tensor | None:
     if is_plain(norm) and can_fuse_norm(x):
         return fused_norm(norm, x, channels_first=True)
-    return norm(x).permute(0, 3, 1, 2).contiguous()
+    return None
 
 
-def _run_norm(norm: nn.Module, x: Tensor) -> Tensor:
+def _run_norm(norm: nn.Module, x: Tensor) -> Tensor | None:
     if is_plain(norm) and can_fuse_norm(x):
         return fused_norm(norm, x)
-    return type(norm).forward.__wrapped__(norm, x)
+    return None
 
 
 def _keep_k(op: nn.Module, u: Tensor, freq_embed: Tensor) -> Tensor:
@@ -181,7 +145,9 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor:
 
 # Method: faster version, the layers whose parameters it uses, and the code of
 # what it restates.
-FASTER: dict[str, tuple[Callable[..., Tensor], tuple[str, ...], str]] = {
+FASTER: dict[
+    str, tuple[Callable[..., Tensor | None], tuple[str, ...], str]
+] = {
     'HeatBlock.forward': (
         _run_block,
         ('norm1', 'op', 'norm2', 'mlp'),
@@ -195,12 +161,7 @@ FASTER: dict[str, tuple[Callable[..., Tensor], tuple[str, ...], str]] = {
     'HeatConduction.get_k': (_keep_k, ('to_k',), '9e98bd36'),
     'Propagator.respond': (_keep_response, (), 'ed89bde3'),
     'LayerNorm.forward': (_run_norm, (), '3afad897'),
-    'Mlp.forward': (_run_mlp, ('fc1', 'fc2'), 'bd423475'),
     'Stem.forward': (_run_stem, ('conv1', 'norm1', 'conv2'), '1788499a'),
     'vHeat.normalize_output': (_normalize_output, (), '235044a2'),
     'HeatStage.resize_freq_embed': (_resize_freq_embed, (), '5f204d1a'),
 }
-
-
-def _filter(spectrum: Tensor, k: Tensor) -> Tensor:
-    return spectrum * heat_decay(k).to(spectrum.dtype)[None]

@@ -95,7 +95,8 @@ def accelerated(method: Callable) -> Callable:
         restated = _list_restated(self, plain) if used else ()
         if not _is_restated(code, method, *restated):
             return method(self, *args)
-        return faster(self, *args)
+        out = faster(self, *args)
+        return method(self, *args) if out is None else out
 
     return run
 

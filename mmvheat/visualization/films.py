@@ -9,13 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from mmvheat.checkpoint.writer import replace_file
 
 from .heat import conduct
 from .heat_pictures import Conduction, draw_heat_frame, heat_norm
-from .style import PathLike, colorize, new_figure, render
+from .style import PathLike, colorize, new_figure
 
 FILM_CAPTION = (
     'The same heat over time: t = 0 is the source, t = 1 what the operator of '
@@ -62,14 +63,22 @@ def draw_film(
     figure = new_figure(7.2, 3.2)
     heat = draw_heat_frame(figure, picture, frames[0], frames[0], title)
     heat.images[0].set_norm(heat_norm(frames))
+    changing = heat.images[0], heat.title
+    for artist in changing:
+        artist.set_animated(True)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # what stays is drawn once
+    background = canvas.copy_from_bbox(figure.bbox)
     images = []
     for frame, time in zip(frames, times):
         heat.images[0].set_data(np.abs(frame))
         heat.set_title(f't = {time:.2f}', fontsize=10)
-        drawn = render(figure)
-        figure.set_layout_engine('none')  # what was laid out stays there
+        canvas.restore_region(background)
+        for artist in changing:
+            heat.draw_artist(artist)
+        drawn = np.asarray(canvas.buffer_rgba())[..., :3]
         sides = (side - side % 2 for side in drawn.shape[:2])
-        images.append(drawn[tuple(map(slice, sides))])
+        images.append(drawn[tuple(map(slice, sides))].copy())
     return images
 
 

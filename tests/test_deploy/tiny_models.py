@@ -1,21 +1,16 @@
 """Tiny models of every kind, untrained, and what their library predicts."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-SMALLEST = dict(
-    _delete_=True,
-    type='vHeat',
-    arch=dict(
-        embed_dims=8, depths=(1, 1, 1, 1), post_norm=False, layer_scale=None
-    ),
-    img_size=64,
-    drop_path_rate=0.0,
-)
+TESTS = Path(__file__).parents[1]
+CONFIG = Config.fromfile(TESTS / 'test_tools/configs/backbone.py')
+SMALLEST = dict(_delete_=True, **CONFIG.smallest)
 DIMS = [8, 16, 32, 64]
 RPN = dict(in_channels=8, feat_channels=8)
 BOX = dict(in_channels=8, fc_out_channels=16, num_classes=3)

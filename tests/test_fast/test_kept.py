@@ -82,7 +82,7 @@ def test_frozen_stages_keep_decays_in_training(build, computed):
     model = build(frozen_stages=2).train()
     for _ in range(2):
         model(IMAGE)
-    assert len(computed) == 3 + 2 + 2
+    assert len(computed) == 3  # blocks that are frozen; others run plainly
 
 
 def test_gradients_reach_the_diffusivity_at_evaluation(model):

@@ -31,8 +31,10 @@ def taken(monkeypatch):
     for name, (faster, *rest) in forwards.FASTER.items():
 
         def run(*args, name=name, faster=faster):
-            names.append(name)
-            return faster(*args)
+            out = faster(*args)
+            if out is not None:
+                names.append(name)
+            return out
 
         monkeypatch.setitem(forwards.FASTER, name, (run, *rest))
     return names
@@ -86,20 +88,13 @@ def test_disabled_takes_nothing(model, taken):
     assert fast.is_enabled()
     assert not taken
     model(IMAGE)
-    # Operators and MLPs are run by their block.
-    assert set(taken) == {
-        'LayerNorm.forward',
-        'Stem.forward',
-        'HeatStage.resize_freq_embed',
-        'HeatBlock.forward',
-        'vHeat.normalize_output',
-    }
-    block = model.layers[0][0]
-    block.mlp(torch.randn(1, 3, 4, 8))
-    block.op(torch.randn(1, 3, 4, 8), torch.randn(3, 4, 8))
-    *_, mlp, op, norm = taken
-    assert (mlp, op) == ('Mlp.forward', 'HeatConduction.forward')
-    assert norm == 'LayerNorm.forward'
+    always = {'Stem.forward', 'HeatStage.resize_freq_embed'}
+    parts = {'HeatConduction.get_k', 'Propagator.respond'}
+    assert set(taken) == always | parts
+    taken.clear()
+    with torch.no_grad():
+        model(IMAGE)
+    assert set(taken) == always | {'HeatConduction.forward'}
 
 
 @pytest.mark.parametrize(
@@ -150,8 +145,9 @@ def test_forks_run_what_their_file_says(tmp_path):
 def test_forks_that_change_nothing_stay_fast(tmp_path, taken):
     fork = load_fork(tmp_path, 'Transform features', 'Change features')
     op = fork.HeatConduction(8)
-    op(torch.randn(2, 5, 6, 8), torch.randn(5, 6, 8))
-    assert taken == ['HeatConduction.forward', 'LayerNorm.forward']
+    with torch.no_grad():
+        op(torch.randn(2, 5, 6, 8), torch.randn(5, 6, 8))
+    assert taken == ['HeatConduction.forward']
 
 
 @pytest.mark.filterwarnings('ignore:HeatConduction.forward')
@@ -180,7 +176,7 @@ def test_other_laws_run_the_plain_operator(build, taken, change):
     model = build(**change).eval()
     with torch.no_grad():
         model(IMAGE)
-    assert {'Mlp.forward', 'Propagator.respond'} <= set(taken)
+    assert 'Propagator.respond' in taken
     assert not {'HeatBlock.forward', 'HeatConduction.forward'} & set(taken)
 
 

@@ -27,7 +27,6 @@ from torch.utils.collect_env import run as run_command
 
 from mmvheat import fast
 from mmvheat.datasets.digit_scenes import make_digit_scenes
-from mmvheat.fast import lean
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / 'work_dirs/test_gpu'
@@ -74,9 +73,8 @@ def is_available() -> bool:
 
 
 @pytest.fixture(params=['fast', 'plain'])
-def state(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def state(request) -> Iterator[str]:
     """Run with the faster forwards, on a GPU by kernels, and plain ones."""
-    monkeypatch.setattr(lean, '_MIN_BYTES', 0)  # images of tests are small
     contexts = dict(fast=nullcontext, plain=fast.disabled)
     with contexts[request.param]():
         yield request.param

@@ -1,13 +1,15 @@
 """torch.compile gives what eager execution gives, in one graph."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
-SMALLEST = dict(
-    embed_dims=8, depths=(1, 1, 1, 1), post_norm=False, layer_scale=None
-)
+TESTS = Path(__file__).parents[1]
+CONFIG = Config.fromfile(TESTS / 'test_tools/configs/backbone.py')
+SMALLEST = dict(CONFIG.smallest.arch)
 NO_COMPILER = not (shutil.which('c++') or shutil.which('g++'))
 
 
@@ -63,8 +65,7 @@ def assert_equal_training(model, compiled, image):
         assert (gradient - eager).norm() <= 1e-3 * eager.norm()
 
 
-# Each order of the norms with a downsampling, evaluated or trained; all stages
-# are in the slow tests below.
+# Each order of the norms with a downsampling, evaluated or trained.
 @pytest.mark.parametrize(
     ('arch', 'stages'), [('pre_norm', (0, 1)), ('post_norm', (0,))]
 )
@@ -115,11 +116,12 @@ def test_one_graph_serves_many_sizes(build):
         torch._dynamo.config.error_on_recompile = True
 
 
-# For evaluation, tests/test_deploy/test_files.py compiles all of them.
+# A third stage is a second one of another size; for evaluation,
+# tests/test_deploy/test_files.py compiles all of them.
 @compiles_kernels
-def test_all_stages_compile(build):
+def test_training_compiles(build):
     arch = dict(SMALLEST, post_norm=True, layer_scale=1e-2)
-    model = build(arch).train()
+    model = build(arch, out_indices=(0, 1)).train()
     compiled = compile_whole(model, 'inductor')
     assert_equal_training(model, compiled, make_image(72, 100))
 

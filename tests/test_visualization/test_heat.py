@@ -189,6 +189,8 @@ def test_film_is_written_as_gif_and_mp4(tmp_path):
     film = films.draw_film(picture, frames, times, 'stage 1')
     assert len({image.shape for image in film}) == 1
     assert (film[0] != film[1]).any() and (film[1] != film[2]).any()
+    back = films.draw_film(picture, frames[[0, 1, 0]], [0, 0.5, 0], 'stage 1')
+    assert (back[0] == back[2]).all()  # nothing of a frame is left in others
     films.write_gif(film, tmp_path / 'new/film.gif')
     with Image.open(tmp_path / 'new/film.gif') as gif:
         assert gif.n_frames == 3

@@ -2,6 +2,7 @@
 _base_ = [
     'mmpretrain::_base_/default_runtime.py',
     '../../../configs/_base_/runtime.py',
+    './backbone.py',
 ]
 data_root = '{{$SHAPES:data/shapes}}/classes'
 data_preprocessor = dict(
@@ -40,18 +41,7 @@ val_evaluator = dict(type='Accuracy', topk=1)
 test_evaluator = val_evaluator
 model = dict(
     type='ImageClassifier',
-    backbone=dict(
-        type='vHeat',
-        arch=dict(
-            embed_dims=8,
-            depths=(1, 1, 1, 1),
-            post_norm=False,
-            layer_scale=None,
-        ),
-        img_size=64,
-        drop_path_rate=0.0,
-        out_indices=(3,),
-    ),
+    backbone=dict(**_base_.smallest, out_indices=(3,)),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='LinearClsHead',

@@ -3,6 +3,7 @@ _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/default_runtime.py',
     '../../../configs/_base_/runtime.py',
+    './backbone.py',
 ]
 data_root = '{{$SHAPES:data/shapes}}/'
 metainfo = dict(classes=('box', 'disc', 'stripe'))
@@ -62,18 +63,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='vHeat',
-        arch=dict(
-            embed_dims=8,
-            depths=(1, 1, 1, 1),
-            post_norm=False,
-            layer_scale=None,
-        ),
-        img_size=64,
-        drop_path_rate=0.0,
-    ),
+    backbone=dict(_delete_=True, **_base_.smallest),
     neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
     rpn_head=dict(in_channels=16, feat_channels=16),
     roi_head=dict(

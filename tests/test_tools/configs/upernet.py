@@ -3,6 +3,7 @@ _base_ = [
     'mmseg::_base_/models/upernet_swin.py',
     'mmseg::_base_/default_runtime.py',
     '../../../configs/_base_/runtime.py',
+    './backbone.py',
 ]
 data_root = '{{$SHAPES:data/shapes}}/'
 metainfo = dict(classes=('background', 'box', 'disc', 'stripe'))
@@ -48,18 +49,7 @@ test_evaluator = val_evaluator
 model = dict(
     data_preprocessor=dict(size=(64, 64)),
     pretrained=None,
-    backbone=dict(
-        _delete_=True,
-        type='vHeat',
-        arch=dict(
-            embed_dims=8,
-            depths=(1, 1, 1, 1),
-            post_norm=False,
-            layer_scale=None,
-        ),
-        img_size=64,
-        drop_path_rate=0.0,
-    ),
+    backbone=dict(_delete_=True, **_base_.smallest),
     decode_head=dict(
         in_channels=[8, 16, 32, 64],
         channels=16,
