@@ -40,7 +40,7 @@ def _conduct(op: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor | None:
     learns = torch.is_grad_enabled() and any(
         t.requires_grad for t in (x, freq_embed, *op.parameters())
     )
-    if x.device.type != 'cpu' or learns:
+    if learns and x.device.type == 'cpu':
         return None
     x = op.dwconv(x)
     linear, transform = F.linear, transform_2d
