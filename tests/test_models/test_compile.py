@@ -116,8 +116,8 @@ def test_one_graph_serves_many_sizes(build):
         torch._dynamo.config.error_on_recompile = True
 
 
-# All stages are compiled for evaluation by tests/test_deploy/test_files.py, and
-# recorded for training by tests/test_tools/test_train.py.
+# All stages are compiled for evaluation in tests/test_deploy/test_files.py,
+# and recorded for training in tests/test_tools/test_train.py.
 @compiles_kernels
 def test_training_compiles(build):
     arch = dict(SMALLEST, post_norm=True, layer_scale=1e-2)
