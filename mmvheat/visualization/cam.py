@@ -21,6 +21,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -180,7 +181,7 @@ def draw_cams(
         show_map(
             right,
             activation.values,
-            activation.title,
+            fill(activation.title, 36),
             unit='speaks for it (of 1)',
             norm=Normalize(0, 1),
         )
@@ -312,10 +313,13 @@ class _DetectorScorer(_Scorer):
                 'another class.'
             )
         labels = found.labels[indices].tolist()
-        title = ', '.join(
+        named = [
             f'{self.name(label)} {100 * score:.0f} %'
             for label, score in zip(labels, found.scores[indices].tolist())
-        )
+        ]
+        title = ', '.join(named[:2])
+        if named[2:]:
+            title += f' and {len(named) - 2} more'
         return lambda output: output[indices].sum(), title, labels[0]
 
 

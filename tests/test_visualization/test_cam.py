@@ -196,6 +196,18 @@ def test_layers_of_a_segmentor_are_its_maps_and_a_hidden_one(networks, image):
     np.testing.assert_allclose(found.values, scale(size, *expected), atol=1e-3)
 
 
+def test_title_of_many_objects_is_short(networks, image):
+    network = networks('mask_rcnn')
+    sample = network.prepare(str(image))
+    with torch.no_grad():
+        count = len(network.predict(sample).pred_instances)
+    layers = cam.choose_layers(network)
+    title = cam.compute_cam(network, sample, layers, score_thr=0).title
+    assert count > 2
+    assert title.endswith(f'% and {count - 2} more')
+    assert title.count('%') == 2
+
+
 def test_magnitudes_are_looked_at_behind_the_first_stage(classifier):
     (layer,) = cam.choose_layers(classifier[0], 'absgradcam')
     assert layer.name == 'backbone.layers.0.0.mlp.fc2'
