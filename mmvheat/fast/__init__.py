@@ -12,9 +12,9 @@ kernels run on devices that have not been measured with them as well;
 ``with mmvheat.fast.on_trial():`` does so in a part of a program.
 
 ============  ============================================================
-``gpu``       Blocks and norms by Triton's kernels, on NVIDIA cards
+``gpu``       Blocks and norms by Triton's kernels, cosine bases kept
 ``onednn``    Products by oneDNN at evaluation, on a CPU
-``kept``      Cosine bases, and decays at evaluation on a CPU
+``kept``      Decays kept at evaluation on a CPU
 ``forwards``  The versions of the modules' forwards made of these
 ============  ============================================================
 """

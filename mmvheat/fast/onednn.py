@@ -45,8 +45,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     )
 
 
-def transform_2d(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Compute :func:`mmvheat.ops.transform_2d`."""
+def transform(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Compute :func:`mmvheat.ops.transform` of images."""
     x = _multiply(columns, x.transpose(1, 2)).transpose(1, 2)
     return _multiply(rows, x)
 

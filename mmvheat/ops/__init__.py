@@ -4,7 +4,7 @@ They run on any device, in any dtype and in any recorded program, and keep
 nothing between calls.
 """
 
-from .dct import dct_basis, transform, transform_2d
+from .dct import dct_basis, transform
 from .freq_embed import bicubic_weights, resize_freq_embed
 from .heat import (
     conduct_heat,
@@ -14,11 +14,10 @@ from .heat import (
     split_mean,
     squared_frequencies,
 )
-from .precision import autocast_state, get_compute_dtype, is_autocast
+from .precision import get_compute_dtype, is_autocast, no_autocast
 from .propagators import fractional_response, tail_response, wave_response
 
 __all__ = [
-    'autocast_state',
     'bicubic_weights',
     'conduct_heat',
     'dct_basis',
@@ -27,12 +26,12 @@ __all__ = [
     'heat_decay',
     'heat_response',
     'is_autocast',
+    'no_autocast',
     'propagate',
     'resize_freq_embed',
     'split_mean',
     'squared_frequencies',
     'tail_response',
     'transform',
-    'transform_2d',
     'wave_response',
 ]

@@ -63,45 +63,15 @@ def transform(x: Tensor, *matrices: Tensor) -> Tensor:
     Returns:
         Tensor: Shape (B, N, M, ..., C).
     """
-    if len(matrices) == 2:
-        return transform_2d(x, *matrices)
+    # From the last axis on, so that a view of some channels needs no copy.
     first, *others = matrices
     if others:
         x = transform(x.flatten(0, 1), *others).unflatten(0, x.shape[:2])
-    sizes = x.shape[2:-1]
+    sizes = x.shape[2:]
     x = torch.matmul(first, x.flatten(2))
-    return x.unflatten(2, (*sizes, -1)) if others else x
-
-
-def transform_2d(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Multiply images by a matrix along H and by another one along W.
-
-    With two DCT bases it is the 2-D DCT-II, with their transposes the
-    inverse.
-
-    Args:
-        x (Tensor): Shape (B, H, W, C), any strides.
-        rows (Tensor): Shape (N, H).
-        columns (Tensor): Shape (M, W).
-
-    Returns:
-        Tensor: Shape (B, N, M, C).
-    """
-    # In this order a view of some channels needs no copy.
-    return _multiply_rows(rows, _multiply_columns(columns, x))
-
-
-def _multiply_rows(matrix: Tensor, x: Tensor) -> Tensor:
-    """Multiply (N, H) and (B, H, W, C) along H: a wide product an image."""
-    batch, height, width, channels = x.shape
-    x = torch.matmul(matrix, x.reshape(batch, height, width * channels))
-    height = matrix.shape[0]
+    if len(sizes) == 1:
+        return x
     # Through one dimension, so that torch.export can prove for any symbolic
     # width that W*C divides into W and C.
-    x = x.reshape(-1).reshape(batch * height * width, channels)
-    return x.reshape(batch, height, width, channels)
-
-
-def _multiply_columns(matrix: Tensor, x: Tensor) -> Tensor:
-    """Multiply (M, W) and (B, H, W, C) along W: a product a row."""
-    return torch.matmul(matrix, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    flat = x.reshape(-1).reshape(-1, sizes[-1])
+    return flat.reshape(*x.shape[:2], *sizes)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .dct import transform
-from .precision import autocast_state
+from .precision import no_autocast
 
 
 def resize_freq_embed(
@@ -21,15 +21,14 @@ def resize_freq_embed(
     """Resize a frequency value embedding to another grid.
 
     Args:
-        freq_embed (Tensor): Shape (H0, W0, C), entry (n, m) belongs to the
-            row frequency n*pi/H0 and the column frequency m*pi/W0. Of a rod
-            it has one size, of a volume three.
+        freq_embed (Tensor): Shape (H0, W0, C), entry (n, m) is of the row
+            frequency n*pi/H0 and the column frequency m*pi/W0; of a rod it
+            has one size, of a volume three.
         size (Sequence[int]): The new grid (H, W), as many sizes.
-        mode (str): ``'pad'`` keeps the frequency *index*: new high
-            frequencies are zeros, surplus ones are cropped (the rule of
-            vHeat's conversion of classification checkpoints).
-            ``'bicubic'`` keeps the *normalised frequency* by interpolation
-            without aligned corners (vHeat's rule at run time).
+        mode (str): ``'pad'`` keeps the frequency *index*: new high ones are
+            zeros, surplus ones are cropped (vHeat's conversion of
+            checkpoints). ``'bicubic'`` keeps the *normalised frequency* by
+            interpolation without aligned corners (vHeat at run time).
             Defaults to 'pad'.
         get_weights (Callable, optional): What to take for
             :func:`bicubic_weights`. Defaults to None.
@@ -65,7 +64,7 @@ def resize_freq_embed(
     exact = freq_embed
     if not exact.is_floating_point() or exact.element_size() < 4:
         exact = exact.float()
-    with torch.autocast(**autocast_state(freq_embed, enabled=False)):
+    with no_autocast(freq_embed):
         weights = [
             (get_weights or bicubic_weights)(new, old, exact)
             for new, old in zip(size, exact.shape)
@@ -75,14 +74,6 @@ def resize_freq_embed(
 
 
 def bicubic_weights(new: int, old: int, like: Tensor) -> Tensor:
-    """Compute the weights (new, old) of old samples for new ones.
-
-    Args:
-        new (int): Number of new samples.
-        old (int): Number of old samples.
-        like (Tensor): Gives dtype and device.
-    """
-    samples = torch.eye(old, dtype=like.dtype, device=like.device)
-    return F.interpolate(samples[None, None], size=(new, old), mode='bicubic')[
-        0, 0
-    ]
+    """Compute the weights (new, old) of old samples, in the dtype of like."""
+    samples = torch.eye(old, dtype=like.dtype, device=like.device)[None, None]
+    return F.interpolate(samples, size=(new, old), mode='bicubic')[0, 0]

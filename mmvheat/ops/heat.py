@@ -3,44 +3,36 @@ r"""Heat conduction, and propagation by any other law, in the cosine basis.
 After Wang et al., *Building Vision Models upon Heat Conduction* (CVPR 2025,
 arXiv 2405.16555), whose numbers the equations carry. Notation:
 
-==============  ==========================================================
-B, C            images in the batch, channels
-H, W            rows and columns of the feature map, a plate of H x W cells
-                with insulated borders
-n, m            row and column frequency, 0 <= n < H and 0 <= m < W
-:math:`u_0`     temperature before, (B, H, W, C)
-:math:`u`       temperature after, (B, H, W, C)
-k               thermal diffusivity times time, (H, W, C), k >= 0: the paper
-                predicts one for every frequency and channel
-s               squared angular frequency, (H, W, 1)
-==============  ==========================================================
+=======  ================================================================
+B, C     images in the batch, channels
+H, W     rows and columns of features, a plate with insulated borders
+n, m     row and column frequency, 0 <= n < H and 0 <= m < W
+u_0, u   temperature before and after, (B, H, W, C)
+k        thermal diffusivity times time, (H, W, C), k >= 0: the paper
+         predicts one for every frequency and channel
+s        squared angular frequency, (H, W, 1)
+=======  ================================================================
 
-The heat equation
-
-.. math::
-    \partial u / \partial t = k \nabla^2 u \quad (1)
-
-becomes, by a Fourier transform (2), one ordinary differential equation a
-frequency. Its solution decays by itself,
+The heat equation (1) becomes, by a Fourier transform (2), one ordinary
+differential equation a frequency. Its solution decays by itself (6), and the
+inverse transform gives the general solution (7):
 
 .. math::
-    \tilde u(\omega, t) = \tilde u_0(\omega)
-    e^{-k (\omega_x^2 + \omega_y^2) t}, \quad (6)
+    \partial u / \partial t &= k \nabla^2 u & (1) \\
+    \tilde u(\omega, t) &= \tilde u_0(\omega)
+    e^{-k (\omega_x^2 + \omega_y^2) t} & (6)
 
-and the inverse transform gives the general solution, (7). On a plate with
-insulated borders the cosines are the eigenfunctions of :math:`\nabla^2`, so
-that a cosine transform takes the place of Fourier's. In the paper's DCT form
+On a plate with insulated borders the cosines are the eigenfunctions of
+:math:`\nabla^2`, so that a cosine transform takes the place of Fourier's. In
+the paper's DCT form, its operator without the projections,
 
 .. math::
     u = IDCT_{2D}\left(e^{-k (\omega_n^2 + \omega_m^2)}
     DCT_{2D}(u_0)\right), \quad \omega_n = n\pi/H, \; \omega_m = m\pi/W .
 
-This is the paper's heat conduction operator without its projections.
-
-Nothing in it is particular to two dimensions or to heat. A rod (B, L, C) and
-a volume (B, D, H, W, C) have one and three terms in
-:math:`s = \sum_d \omega_d^2`, and any linear, isotropic law takes the place
-of heat by its response to a frequency, see :mod:`mmvheat.ops.propagators`.
+A rod (B, L, C) and a volume (B, D, H, W, C) have one and three terms in
+:math:`s = \sum_d \omega_d^2`; for laws other than heat see
+:mod:`mmvheat.ops.propagators`.
 """
 
 from __future__ import annotations
@@ -65,9 +57,8 @@ def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
             the shape of one image, non-negative; infinity leaves the mean.
 
     Returns:
-        Tensor: Temperature after, in the shape and dtype of ``x``.
-        Under autocast the transforms run in the autocast dtype and the
-        result is in single precision.
+        Tensor: Temperature after, in the shape and dtype of ``x``; under
+        autocast, whose dtype the transforms then have, in single precision.
 
     Raises:
         ValueError: If the shapes of ``x`` and ``k`` do not fit.
@@ -96,20 +87,11 @@ def propagate(
         x (Tensor): Shape (B, H, W, C), or with one size or three.
         response (Tensor): Shape (H, W, C) or, where it differs between
             images, (B, H, W, C); sizes of 1 are broadcast.
-        keeps_mean (bool): The response is 1 at frequency (0, 0), so that the
-            mean of an image stays as it is. If not, the mean is multiplied by
-            the response there. Defaults to True.
+        keeps_mean (bool): The response is 1 at frequency (0, 0), else the
+            mean is multiplied by what it is there. Defaults to True.
 
     Returns:
         Tensor: In the shape and precision of :func:`conduct_heat`.
-
-    Example:
-        A law of your own, the plate at rest under a constant source:
-
-        >>> x = torch.rand(2, 16, 16, 4)
-        >>> s = squared_frequencies((16, 16))
-        >>> propagate(x, 1 / (1 + 5 * s)).shape
-        torch.Size([2, 16, 16, 4])
     """
     if response.dim() < x.dim():
         # For one image, its gradient then is no sum over images.
@@ -134,7 +116,7 @@ def heat_decay(k: Tensor) -> Tensor:
 
     Returns:
         Tensor: Decay of every frequency and channel in [0, 1], in the shape
-        of ``k``; 1 at frequency (0, 0). At least single precision.
+        of ``k``, in single precision or better; 1 at frequency (0, 0).
 
     Example:
         >>> heat_decay(torch.ones(2, 2, 1))[..., 0]

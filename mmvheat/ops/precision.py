@@ -16,39 +16,18 @@ def is_autocast(x: Tensor) -> bool:
 
 
 def get_compute_dtype(x: Tensor) -> torch.dtype:
-    """Get the dtype a matrix product of ``x`` runs in.
-
-    Args:
-        x (Tensor): A tensor of floating point numbers.
-
-    Returns:
-        torch.dtype: The autocast dtype, where autocast is enabled for the
-        tensor's device and takes its dtype, else the tensor's own.
-    """
+    """Get the dtype a matrix product of ``x`` runs in, by autocast or not."""
     if is_autocast(x) and x.dtype != torch.float64:
         return torch.get_autocast_dtype(_get_device(x))
     return x.dtype
 
 
-def autocast_state(x: Tensor, **changes: bool) -> dict:
-    """Get the arguments that make :class:`torch.autocast` what it is for x.
-
-    Args:
-        x (Tensor): Gives the device.
-        changes: Arguments to replace, such as ``enabled=False``.
-
-    Returns:
-        dict: ``device_type``, ``dtype`` and ``enabled``.
-    """
+def no_autocast(x: Tensor) -> torch.autocast:
+    """Get a context in which nothing on the device of ``x`` is cast."""
     device = _get_device(x)
-    if not _has_autocast(device):
-        device = 'cpu'  # switches nothing on other devices
-    state = dict(
-        device_type=device,
-        dtype=torch.get_autocast_dtype(device),
-        enabled=torch.is_autocast_enabled(device),
+    return torch.autocast(
+        device if _has_autocast(device) else 'cpu', enabled=False
     )
-    return {**state, **changes}
 
 
 def _has_autocast(device: str) -> bool:

@@ -23,11 +23,10 @@ law                             equation of motion           h(0)
 ==============================  ===========================  =============
 
 L is the Laplace operator with insulated borders; its eigenvalues are -s.
-Sources: vHeat (arXiv 2405.16555) equation (6) for heat; TailProp equations
-(1) and (5) to (7) for fractional and (8) for the mix; WaveFormer (AAAI 2026,
-arXiv 2601.08602) equations (6) and (7) for the wave. The code published with
-WaveFormer computes another function, so that results of that paper are none
-of this one.
+Sources: vHeat (arXiv 2405.16555) equation (6); TailProp equations (1), (5) to
+(7) for fractional, (8) for the mix; WaveFormer (AAAI 2026, arXiv 2601.08602)
+equations (6) and (7). The code published with WaveFormer computes another
+function: results of that paper are none of this one.
 """
 
 from __future__ import annotations
@@ -47,8 +46,7 @@ def fractional_response(
     r"""Compute :math:`e^{-k s^{\alpha/2}}`: spreading with heavy tails.
 
     In space it is a stable distribution: alpha = 2 is heat (Gauss), alpha = 1
-    is Cauchy's. The smaller alpha, the farther single cells reach, and the
-    more of the high frequencies is left.
+    Cauchy's. The smaller alpha, the farther single cells reach.
 
     Args:
         s (Tensor): Squared frequencies, non-negative.
@@ -110,10 +108,9 @@ def wave_response(
         \frac{\sin \omega t}{\omega}\right), \quad
         \omega^2 = v^2 s - (\alpha/2)^2 .
 
-    Low frequencies with :math:`\omega^2 < 0` creep instead of swinging: the
-    same formula with cosh and sinh, computed from two decaying exponentials
-    that neither overflow nor cancel. Around :math:`\omega = 0` both are one
-    power series in :math:`\omega^2`, so that gradients exist everywhere. With
+    Low frequencies, :math:`\omega^2 < 0`, creep: cosh and sinh, computed
+    from two decaying exponentials that neither overflow nor cancel. Around
+    :math:`\omega = 0` both are one power series, so that gradients exist. With
     r = 0 and alpha to infinity, :math:`v^2/\alpha = k`, it becomes heat.
 
     Args:

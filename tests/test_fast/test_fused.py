@@ -8,8 +8,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from mmvheat import fast
-from mmvheat.fast import forwards
 from mmvheat.fast.gpu import available
+from mmvheat.fast.gpu import block as fused_block
 from mmvheat.fast.gpu.block import run_fused
 from mmvheat.fast.gpu.norm import fused_norm
 from mmvheat.models import HeatBlock
@@ -38,7 +38,7 @@ def fused_blocks(monkeypatch):
         blocks.append(block)
         return run_fused(block, *args)
 
-    monkeypatch.setattr(forwards, 'run_fused', run)
+    monkeypatch.setattr(fused_block, 'run_fused', run)
     return blocks
 
 

@@ -58,7 +58,7 @@ def test_transform(batch, size):
     expected = np.einsum(
         'nh,mw,bhwc->bnmc', rows.double(), columns.double(), x.double()
     )
-    got = onednn.transform_2d(x, rows, columns)
+    got = onednn.transform(x, rows, columns)
     assert_near(got, torch.from_numpy(expected))
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from mmvheat.fast import kept
+from mmvheat.fast.gpu import bases
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures('cuda')]
 
@@ -121,12 +121,12 @@ def test_compiled_into_graphs(build, arch, check):
 def test_nothing_kept_lies_in_the_memory_of_a_graph(build, check):
     model = build().cuda().eval()
     warm_up(lambda: model(torch.randn(2, 3, 64, 64, device='cuda')))
-    kept._build_basis.cache_clear()
+    bases._build_basis.cache_clear()
     static = make_images(2, 3, 80, 112).cuda()  # of sizes never seen
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         outputs = model(static)
-    assert kept._build_basis.cache_info().currsize == 0
+    assert bases._build_basis.cache_info().currsize == 0
     graph.replay()
     for output, expected in zip(outputs, model(static)):
         check(output, expected, 1e-5)
@@ -137,8 +137,8 @@ def test_nothing_kept_lies_in_the_memory_of_a_graph(build, check):
     ]
     assert any(outputs[0].data_ptr() in pool for pool in pools)
     for side in (20, 28):
-        bases = kept.get_bases(static.new_empty(1, side, side, 1))
-        for basis in bases:
+        matrices = bases.get_bases(static.new_empty(1, side, side, 1))
+        for basis in matrices:
             assert not any(basis.data_ptr() in pool for pool in pools)
 
 

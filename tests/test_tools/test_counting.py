@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmvheat import fast
-from mmvheat.fast import forwards
+from mmvheat.fast.gpu import block as fused_block
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
@@ -106,7 +106,7 @@ def test_kernels_compute_the_same_products(monkeypatch):
     for mode in ('eval', 'train'):
         fused = count_step(build('vheat-n'), shape, mode, 'fp32').total
         with monkeypatch.context() as patch:
-            patch.setattr(forwards, 'can_fuse', lambda *_: False)
+            patch.setattr(fused_block, 'can_fuse', lambda *_: False)
             plain = count_step(build('vheat-n'), shape, mode, 'fp32').total
         # In training also sums of gradients (2 * C) times the mean (C).
         more = 4 * sum(c**2 for c in widths) if mode == 'train' else 0

@@ -2,8 +2,10 @@
 
 ==================  =======================================================
 ``available``       Where kernels run
+``bases``           Matrices that depend on sizes alone, kept
 ``block``           A block; ``block_backward`` is the way back through it
 ``norm``            A layer norm, with what stands behind it
+``products``        Products of features, in as few calls as they take
 ``params``          Parameters and gradients in the dtypes that kernels take
 ``kernels``         The kernels, one file each
 ==================  =======================================================

@@ -12,13 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvheat.ops import autocast_state, get_compute_dtype
+from mmvheat.ops import get_compute_dtype, no_autocast
 
-from ..kept import get_bases
 from .available import DTYPES, has_kernels
+from .bases import get_bases
 from .block_backward import differentiate, run_plain
 from .params import Pair, cast_like, pair
 from .products import invert, transform
+
+
+def run_block(
+    block: nn.Module, x: Tensor, freq_embed: Tensor
+) -> Tensor | None:
+    """Run a block, if there are kernels for it."""
+    return run_fused(block, x, freq_embed) if can_fuse(block, x) else None
 
 
 def can_fuse(block: nn.Module, x: Tensor) -> bool:
@@ -71,7 +78,7 @@ def run_fused(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
     settings = block.post_norm, dtype, eps
     args = x.contiguous(), k.contiguous(), *scales, settings
     # Everything has its dtype by now.
-    with torch.autocast(**autocast_state(x, enabled=False)):
+    with no_autocast(x):
         if torch.is_grad_enabled():
             return _Block.apply(*args, *params)
         return _run(*args, pair(params, dtype), keep=False)[0]

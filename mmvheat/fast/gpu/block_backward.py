@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvheat.ops import heat_decay, transform_2d
+from mmvheat import ops
 
-from ..kept import get_bases
+from .bases import get_bases
 from .params import Pair, pair
 from .products import invert, outer, transform
 
@@ -165,9 +165,9 @@ def run_plain(
         u, z = F.linear(x.permute(0, 2, 3, 1), *linear).chunk(2, dim=-1)
         mean = u.detach().mean((1, 2), keepdim=True)
         rows, columns = get_bases(u)
-        spectrum = transform_2d(u - mean, rows, columns)
-        spectrum = spectrum * heat_decay(k.relu()).to(dtype)
-        u = mean + transform_2d(spectrum, rows.t(), columns.t())
+        spectrum = ops.transform(u - mean, rows, columns)
+        spectrum = spectrum * ops.heat_decay(k.relu()).to(dtype)
+        u = mean + ops.transform(spectrum, rows.t(), columns.t())
         u = normalize(u, out_norm, eps).to(dtype)
         return F.linear(u * F.silu(z), *out_linear)
 

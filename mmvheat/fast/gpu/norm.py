@@ -5,11 +5,49 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmvheat.ops import get_compute_dtype, is_autocast
 
+from ..seam import is_plain
 from .available import DTYPES, has_kernels
 from .params import cast_like
+
+
+def run_norm(norm: nn.Module, x: Tensor) -> Tensor | None:
+    """Run a norm alone."""
+    if is_plain(norm) and can_fuse_norm(x):
+        return fused_norm(norm, x)
+    return None
+
+
+def normalize_output(
+    model: nn.Module, x: Tensor, norm: nn.Module
+) -> Tensor | None:
+    """Run the norm of an output of the backbone."""
+    if is_plain(norm) and can_fuse_norm(x):
+        return fused_norm(norm, x, channels_first=True)
+    return None
+
+
+def run_stem(stem: nn.Module, x: Tensor) -> Tensor:
+    """Run the stem, whose largest map is not kept in training."""
+    x = stem.conv1(x)
+    fused = can_fuse_norm(x)
+
+    def run(x: Tensor) -> Tensor:
+        if fused:
+            return stem.conv2(fused_norm(stem.norm1[0], x, gelu=True))
+        return stem.conv2(F.gelu(stem.norm1(x)))
+
+    if torch.is_grad_enabled() and (fused or x.device.type != 'cpu'):
+        # The largest map of all is computed again, not kept; the convolution
+        # is not, since it hands over its input first.
+        settings = dict(preserve_rng_state=False, determinism_check='none')
+        x = checkpoint(run, x, use_reentrant=False, **settings)
+    else:
+        x = run(x)
+    return stem.norm2(x)
 
 
 def can_fuse_norm(x: Tensor) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def transform(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Transform images as :func:`mmvheat.ops.transform_2d`.
+    """Transform images as :func:`mmvheat.ops.transform`.
 
     Args:
         x (Tensor): Shape (B, H, W, C), perhaps some channels of a tensor.
