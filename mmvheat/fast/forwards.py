@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvheat import ops
+from mmvheat.ops import (
+    get_compute_dtype,
+    resize_freq_embed,
+    split_mean,
+    squared_frequencies,
+    transform,
+)
 
 from . import onednn
 from .gpu.bases import get_bases, get_bicubic_weights
@@ -28,15 +34,15 @@ def _conduct(op: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor | None:
     if learns and x.device.type == 'cpu':
         return None
     x = op.dwconv(x)
-    linear, transform = F.linear, ops.transform
+    linear, multiply = F.linear, transform
     if onednn.has_onednn(x):
-        linear, transform = onednn.linear, onednn.transform
+        linear, multiply = onednn.linear, onednn.transform
     u, z = linear(x, op.linear.weight, op.linear.bias).chunk(2, dim=-1)
-    mean, rest = ops.split_mean(u)
+    mean, rest = split_mean(u)
     decay = op.propagator.respond(u, op.get_k(u, freq_embed))[None]
     rows, columns = get_bases(rest)
-    rest = transform(rest, rows, columns) * decay.to(rest.dtype)
-    u = mean + transform(rest, rows.t(), columns.t())
+    rest = multiply(rest, rows, columns) * decay.to(rest.dtype)
+    u = mean + multiply(rest, rows.t(), columns.t())
     x = op.out_norm(u) * F.silu(z)
     return linear(x, op.out_linear.weight, op.out_linear.bias)
 
@@ -50,20 +56,20 @@ def _resize_freq_embed(
             stage,
             size,
             (freq_embed,),
-            lambda: ops.resize_freq_embed(
+            lambda: resize_freq_embed(
                 freq_embed, size, 'bicubic', get_bicubic_weights
             ),
         )
     if x.device.type == 'cpu':
         return freq_embed
     # Else every block would make a copy of its own.
-    return freq_embed.to(ops.get_compute_dtype(x))
+    return freq_embed.to(get_compute_dtype(x))
 
 
 def _keep_k(op: nn.Module, u: Tensor, freq_embed: Tensor) -> Tensor:
     return keep(
         op,
-        ('k', freq_embed.shape, ops.get_compute_dtype(freq_embed)),
+        ('k', freq_embed.shape, get_compute_dtype(freq_embed)),
         (freq_embed, *op.to_k.parameters()),
         lambda: op.to_k(freq_embed),
     )
@@ -80,7 +86,7 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
 
     def compute() -> Tensor:
         sizes = x.shape[1:-1]
-        s = ops.squared_frequencies(sizes, dtype=x.dtype, device=x.device)
+        s = squared_frequencies(sizes, dtype=x.dtype, device=x.device)
         return law.response(s, k, x)
 
     settings = [v for v in vars(law).values() if isinstance(v, (int, float))]

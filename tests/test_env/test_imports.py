@@ -16,7 +16,7 @@ MAY_IMPORT = {
     'evaluation': set(),
     'visualization': {'ops', 'models', 'checkpoint', 'errors'},
     'engine': {
-        *('models', 'checkpoint', 'errors', 'compat'),
+        *('fast', 'models', 'checkpoint', 'errors', 'compat'),
         *('datasets', 'evaluation', 'visualization'),
     },
     'commands': {'checkpoint', 'errors', 'engine', 'visualization'},

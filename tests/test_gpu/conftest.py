@@ -132,7 +132,10 @@ def all_ranks(device: str) -> int:
 
 @pytest.fixture(scope='session')
 def run_ranks(device: str, all_ranks: int) -> Callable[..., str]:
-    """Runs a script in processes of its own; gives what they print."""
+    """Runs a script in processes of its own; gives what they print.
+
+    Without ranks it is one process that knows of no others.
+    """
 
     def run(
         script: Path | str,
@@ -141,8 +144,10 @@ def run_ranks(device: str, all_ranks: int) -> Callable[..., str]:
         timeout: float = 280,
         cwd: Path = ROOT,
     ) -> str:
-        command = [sys.executable, '-m', 'torch.distributed.run']
-        command += ['--standalone', f'--nproc-per-node={ranks}', script]
+        command = [sys.executable]
+        if ranks:
+            command += ['-m', 'torch.distributed.run', '--standalone']
+            command.append(f'--nproc-per-node={ranks}')
         env = dict(
             os.environ,
             MMVHEAT_TEST_DEVICE=device,
@@ -153,7 +158,7 @@ def run_ranks(device: str, all_ranks: int) -> Callable[..., str]:
         )
         if device == 'cpu':
             env['CUDA_VISIBLE_DEVICES'] = ''
-        return run_process([*command, *arguments], timeout, cwd, env)
+        return run_process([*command, script, *arguments], timeout, cwd, env)
 
     return run
 
@@ -211,10 +216,11 @@ def train(
         ranks: int = all_ranks,
     ) -> Path:
         work_dir = tmp_path_factory.mktemp('work_dir')
+        launcher = 'pytorch' if ranks else 'none'
         run_ranks(
             ROOT / 'tools/train.py',
             ROOT / 'configs/quickstart' / config,
-            *('--launcher', 'pytorch', '--work-dir', work_dir, *options),
+            *('--launcher', launcher, '--work-dir', work_dir, *options),
             '--cfg-options',
             'param_scheduler=None',
             'default_hooks.logger.interval=1',
@@ -230,6 +236,15 @@ def train(
         return work_dir
 
     return train
+
+
+@pytest.fixture(scope='session')
+def few() -> list[str]:
+    """Settings that take some images of every class, 144 for training."""
+    return [
+        f'{split}_dataloader.dataset.indices={list(range(0, count, 10))}'
+        for split, count in (('train', 1438), ('val', 359))
+    ]
 
 
 @pytest.fixture(scope='session')

@@ -81,15 +81,6 @@ def plain(train, few, start):
 
 
 @pytest.fixture(scope='module')
-def few():
-    """Settings that take some images of every class."""
-    return [
-        f'{split}_dataloader.dataset.indices={list(range(0, count, 10))}'
-        for split, count in (('train', 1438), ('val', 359))
-    ]
-
-
-@pytest.fixture(scope='module')
 def train_sharded(device, train, few, start):
     """Trains it with parameters sharded over the ranks and kept by the CPU."""
 

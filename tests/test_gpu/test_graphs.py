@@ -1,10 +1,16 @@
 """CUDA graphs and streams; what is kept between images stays out of them."""
 
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
+from mmvheat.engine import BFloat16OptimWrapper
+from mmvheat.engine.hooks import CUDAGraphHook
 from mmvheat.fast.gpu import bases
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures('cuda')]
@@ -100,6 +106,155 @@ def test_graphed_callables(build, arch, check):
         get_loss(graphed(image)).backward()
         for parameter, gradient in zip(model.parameters(), expected):
             check(parameter.grad, gradient, 1e-3)
+
+
+@pytest.fixture
+def count_replays(monkeypatch):
+    """Counts the graphs that were replayed."""
+    graphs = []
+    replay = torch.cuda.CUDAGraph.replay
+
+    def run(graph):
+        graphs.append(graph)
+        return replay(graph)
+
+    monkeypatch.setattr(torch.cuda.CUDAGraph, 'replay', run)
+    return lambda: len(graphs)
+
+
+def wrap_fp16(optimizer):
+    return AmpOptimWrapper(optimizer=optimizer, dtype='float16')
+
+
+def record(backbone, wrap=OptimWrapper, batch=2, size=(64, 96)):
+    """Record it by the hook, as a run does; gives the hook and that run."""
+    optimizer = torch.optim.AdamW(backbone.parameters(), lr=1e-3, eps=1e-4)
+    runner = SimpleNamespace(
+        model=torch.nn.Sequential(OrderedDict(backbone=backbone)),
+        cfg=ConfigDict(),
+        optim_wrapper=wrap(optimizer=optimizer),
+        train_dataloader=SimpleNamespace(
+            batch_sampler=SimpleNamespace(batch_size=batch)
+        ),
+    )
+    hook = CUDAGraphHook(size)
+    hook.before_train(runner)
+    return hook, runner
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 1])
+@pytest.mark.parametrize(
+    'wrap', [OptimWrapper, BFloat16OptimWrapper, wrap_fp16]
+)
+def test_hook_replays_and_gradients_add_up(
+    build, arch, state, check, count_replays, wrap, frozen_stages
+):
+    model, plain = (
+        build(arch, frozen_stages=frozen_stages).cuda().train()
+        for _ in range(2)
+    )
+    torch.manual_seed(3)
+    before = torch.cuda.get_rng_state()
+    hook, runner = record(model, wrap)
+    assert torch.cuda.get_rng_state().equal(before)
+    assert all(p.grad is None for p in model.parameters())
+    wrapper = runner.optim_wrapper
+    for images in make_images(3, 2, 3, 64, 96).cuda():
+        hook.before_train_iter(runner)
+        for network in (model, plain):
+            with wrapper.optim_context(network):
+                loss = get_loss(network(images))
+            loss.backward()
+        for parameter, same in zip(model.parameters(), plain.parameters()):
+            if same.grad is None:
+                assert parameter.grad is None
+            else:
+                check(parameter.grad, same.grad, 1e-3)
+    assert count_replays() == 6
+    hook.after_train(runner)
+    assert 'forward' not in vars(model)
+
+
+def test_hook_sees_new_weights_and_other_shapes(
+    build, arch, check, count_replays
+):
+    model, plain = (build(arch).cuda().train() for _ in range(2))
+    hook, runner = record(model)
+    for network in (model, plain):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(1.1)
+    for images in (make_images(2, 3, 64, 96), make_images(1, 3, 64, 96)):
+        hook.before_train_iter(runner)
+        for got, expected in zip(model(images.cuda()), plain(images.cuda())):
+            check(got, expected, 1e-5)
+    assert count_replays() == 1
+
+
+def test_hook_draws_other_paths_in_every_replay(build, count_replays):
+    model = build(drop_path_rate=0.5).cuda().train()
+    hook, runner = record(model, batch=8)
+    images = make_images(1, 3, 64, 96).cuda().expand(8, -1, -1, -1)
+    outputs = []
+    for seed in (1, 1, 2):
+        hook.before_train_iter(runner)
+        torch.manual_seed(seed)
+        outputs.append(model(images)[-1].clone())
+    assert count_replays() == 3
+    first, again, other = outputs
+    assert first.equal(again)
+    assert not first.equal(other)
+    assert not first.equal(first[:1].expand_as(first))
+
+
+@pytest.fixture(scope='module', params=['fp32', 'bf16'])
+def run(request, train, few):
+    """Trains a classifier of 7 batches and a smaller one an epoch."""
+
+    def run(ranks, *cfg_options):
+        return train(
+            'vheat-n_12e_digit-crops-64x64.py',
+            'model.backbone.drop_path_rate=0.0',
+            'optim_wrapper.clip_grad.max_norm=5.0',
+            'optim_wrapper.optimizer.eps=1e-4',  # rounding stays small
+            'train_cfg.max_epochs=2',
+            'train_cfg.val_interval=1',
+            'train_dataloader.batch_size=20',
+            *few,
+            *cfg_options,
+            options=['--amp', 'bf16'] if request.param == 'bf16' else [],
+            ranks=ranks,
+        )
+
+    run.bound = dict(fp32=1e-3, bf16=2e-2)[request.param]
+    run.plain = run(0)
+    return run
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group('hook')
+@pytest.mark.parametrize('ranks', [0, 1], ids=['one process', 'DDP'])
+def test_run_with_hook_equals_one_without(run, ranks, read_scalars, check):
+    work_dir = run(
+        ranks,
+        'default_hooks.cuda_graph.type=CUDAGraphHook',
+        'default_hooks.cuda_graph.size=64,64',
+    )
+    (log,) = work_dir.glob('*/*.log')
+    assert 'replays one batch of shape (20, 3, 64, 64)' in log.read_text()
+    assert 'now one of [(4, 3, 64, 64)]' in log.read_text()
+    for name in ('loss', 'grad_norm'):
+        got, expected = (
+            read_scalars(folder, name) for folder in (work_dir, run.plain)
+        )
+        assert len(got) == 16
+        check(got, expected, run.bound, name)
+    weights, expected = (
+        torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
+        for folder in (work_dir, run.plain)
+    )
+    for name, value in weights.items():
+        check(value, expected[name], 10 * run.bound, name)
 
 
 @torch.no_grad()

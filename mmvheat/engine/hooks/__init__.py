@@ -3,6 +3,7 @@
 from mmvheat.visualization.hooks import KSpectrumHook, LearningCurvesHook
 
 from .check_data_hook import CheckDataHook
+from .cuda_graph_hook import CUDAGraphHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_loss_hook import FiniteLossHook
 from .float32_ops_hook import Float32OpsHook
@@ -11,6 +12,7 @@ from .run_summary_hook import RunSummaryHook
 from .save_on_signal_hook import SaveOnSignalHook
 
 __all__ = [
+    'CUDAGraphHook',
     'CheckDataHook',
     'ExactResumeHook',
     'FiniteLossHook',

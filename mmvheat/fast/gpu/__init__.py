@@ -7,6 +7,7 @@
 ``norm``            A layer norm, with what stands behind it
 ``products``        Products of features, in as few calls as they take
 ``params``          Parameters and gradients in the dtypes that kernels take
+``replay``          A module in training, as CUDA graphs
 ``kernels``         The kernels, one file each
 ==================  =======================================================
 """

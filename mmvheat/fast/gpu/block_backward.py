@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvheat import ops
+from mmvheat.ops import heat_decay
 
 from .bases import get_bases
 from .params import Pair, pair
@@ -165,9 +165,9 @@ def run_plain(
         u, z = F.linear(x.permute(0, 2, 3, 1), *linear).chunk(2, dim=-1)
         mean = u.detach().mean((1, 2), keepdim=True)
         rows, columns = get_bases(u)
-        spectrum = ops.transform(u - mean, rows, columns)
-        spectrum = spectrum * ops.heat_decay(k.relu()).to(dtype)
-        u = mean + ops.transform(spectrum, rows.t(), columns.t())
+        spectrum = transform(u - mean, rows, columns)
+        spectrum = spectrum * heat_decay(k.relu()).to(dtype)
+        u = mean + transform(spectrum, rows.t(), columns.t())
         u = normalize(u, out_norm, eps).to(dtype)
         return F.linear(u * F.silu(z), *out_linear)
 
