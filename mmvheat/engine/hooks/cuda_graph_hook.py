@@ -52,6 +52,7 @@ class CUDAGraphHook(Hook):
                 backbone,
                 images,
                 lambda: runner.optim_wrapper.optim_context(runner.model),
+                runner.logger.warning,
             )
         except Exception as error:
             raise RuntimeError(

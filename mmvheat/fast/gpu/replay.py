@@ -21,6 +21,8 @@ class Replay:
         images (Tensor): An input. It becomes a part of the graphs.
         context (Callable): Gives the context of the forward pass, such as
             autocast; the backward pass runs outside of it, as ever.
+        warn (Callable): Takes the message that something else runs plainly,
+            once. Defaults to warnings.warn.
     """
 
     def __init__(
@@ -28,9 +30,10 @@ class Replay:
         module: nn.Module,
         images: Tensor,
         context: Callable[[], AbstractContextManager],
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.module, self.plain = module, module.forward
-        self.armed = self.told = False
+        self.armed, self.warn = False, warn
         names, self.parameters = zip(*module.named_parameters())
 
         def forward(images: Tensor, *values: Tensor) -> object:
@@ -76,14 +79,13 @@ class Replay:
         if self.armed and fits:
             self.armed = False
             return self.graphed(*args, *self.parameters)
-        if not self.told:
-            self.told = True
-            warnings.warn(
+        if self.warn:
+            self.warn(
                 'CUDAGraphHook replays one batch of shape '
                 f'{tuple(self.state[0])} an iteration; others run plainly, as '
-                f'now one of {[tuple(x.shape) for x in args]}.',
-                stacklevel=2,
+                f'now one of {[tuple(x.shape) for x in args]}.'
             )
+            self.warn = None
         return self.plain(*args, **kwargs)
 
 

@@ -128,7 +128,8 @@ def record(step: Step) -> Callable[[], None]:
         if training:
             outputs.backward()
     step.network.zero_grad(set_to_none=True)
-    return graph.replay
+    step.graph = graph  # which reads the step's images
+    return lambda: step.graph.replay()
 
 
 def _make_samples(
