@@ -1,5 +1,6 @@
 """CUDA graphs and streams; what is kept between images stays out of them."""
 
+import logging
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -132,6 +133,7 @@ def record(backbone, wrap=OptimWrapper, batch=2, size=(64, 96)):
     runner = SimpleNamespace(
         model=torch.nn.Sequential(OrderedDict(backbone=backbone)),
         cfg=ConfigDict(),
+        logger=logging.getLogger(__name__),
         optim_wrapper=wrap(optimizer=optimizer),
         train_dataloader=SimpleNamespace(
             batch_sampler=SimpleNamespace(batch_size=batch)
