@@ -31,15 +31,15 @@ torch.save(list(found), sys.argv[3])
 
 
 @pytest.mark.parametrize(
-    ('name', 'dynamic'),
-    [('mask-rcnn_r50_fpn', True), ('retinanet_r50_fpn', False)],
+    ('name', 'levels', 'dynamic'),
+    [('mask-rcnn_r50_fpn', 3, True), ('retinanet_r50_fpn', 5, False)],
 )
-def test_file_finds_what_mmdet_finds(name, dynamic, tmp_path):
+def test_file_finds_what_mmdet_finds(name, levels, dynamic, tmp_path):
     from mmvheat.deploy import Session
     from mmvheat.export import build_program, export
 
     # Two maps, of which the neck makes the others of the pyramid.
-    model = build_detector(name, stages=2)
+    model = build_detector(name, stages=2, levels=levels)
     path = tmp_path / 'model.onnx'
     meta = dict(task='detection', classes=['a', 'b', 'c'])
     image = make_image()
@@ -84,7 +84,9 @@ def test_any_number_of_images(format, tmp_path):
         torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
 
 
-def test_backbone_compiled_ahead_runs_without_our_code(tmp_path):
+def test_backbone_compiled_ahead_runs_without_our_code(
+    tmp_path, brief_compiler
+):
     from mmvheat.export.programs import Backbone
     from mmvheat.models import vHeat
 
@@ -92,7 +94,9 @@ def test_backbone_compiled_ahead_runs_without_our_code(tmp_path):
     check_package(program, torch.randn(1, 3, 64, 64), (64, 64), tmp_path)
 
 
-def test_segmentor_compiled_ahead_runs_without_our_code(tmp_path):
+def test_segmentor_compiled_ahead_runs_without_our_code(
+    tmp_path, brief_compiler
+):
     from mmvheat.export import build_program
 
     # All four stages are compiled above.
