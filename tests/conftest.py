@@ -164,20 +164,6 @@ def state(request) -> Iterator[str]:
         yield request.param
 
 
-@pytest.fixture
-def brief_compiler() -> Iterator[None]:
-    """Let Inductor's C++ compiler optimise little.
-
-    What a kernel computes is the same, and most of the time is saved. Without
-    processes of its own, of which every one imports torch first.
-    """
-    from torch._inductor import config
-
-    compiler = (None, str(ROOT / 'tests/brief_g++'))
-    with config.patch({'cpp.cxx': compiler, 'compile_threads': 1}):
-        yield
-
-
 @pytest.fixture(scope='session')
 def few_digits() -> Callable[[], AbstractContextManager]:
     """Leaves 20 digits of a class: to write crops of all takes long."""

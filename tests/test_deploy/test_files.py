@@ -84,22 +84,22 @@ def test_any_number_of_images(format, tmp_path):
         torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
 
 
-def test_backbone_compiled_ahead_runs_without_our_code(
-    tmp_path, brief_compiler
-):
+def test_backbone_compiled_ahead_runs_without_our_code(tmp_path):
     from mmvheat.export.programs import Backbone
     from mmvheat.models import vHeat
 
-    program = Backbone(vHeat(arch=SMALLEST['arch'], img_size=64))
+    model = vHeat(arch=SMALLEST['arch'], img_size=64)
+    for stage in model.layers[1:3]:  # blocks of the first and last stage
+        del stage[0]
+        stage.depth = 0
+    program = Backbone(model)
     check_package(program, torch.randn(1, 3, 64, 64), (64, 64), tmp_path)
 
 
-def test_segmentor_compiled_ahead_runs_without_our_code(
-    tmp_path, brief_compiler
-):
+def test_segmentor_compiled_ahead_runs_without_our_code(tmp_path):
     from mmvheat.export import build_program
 
-    # All four stages are compiled above.
+    # Four stages are compiled above, and recorded below.
     program = build_program(build_segmentor(stages=2))
     image = torch.from_numpy(make_image(32, 48))[None]
     check_package(program, image, (32, 48), tmp_path)
