@@ -50,7 +50,7 @@ def read_base(name):
     return Config.fromstring(f'_base_ = {name!r}', '.py')
 
 
-def build_detector(name, stages=4):
+def build_detector(name, stages=4, levels=5):
     init_default_scope('mmdet')
     cfg = read_base(f'mmdet::_base_/models/{name}.py')
     neck = dict(in_channels=DIMS[:stages], out_channels=8)
@@ -63,6 +63,13 @@ def build_detector(name, stages=4):
     else:
         options.update(rpn_head=RPN, test_cfg=TEST)
     cfg.merge_from_dict(copy.deepcopy(dict(model=options)))
+    if levels < 5:  # of the pyramid of Mask R-CNN
+        strides = [4 * 2**i for i in range(levels)]
+        cfg.model.neck.num_outs = levels
+        cfg.model.rpn_head.anchor_generator.strides = strides
+        for part in ('bbox_roi_extractor', 'mask_roi_extractor'):
+            # The last map is for the proposals alone.
+            cfg.model.roi_head[part].featmap_strides = strides[:-1]
     # The one stage has a deeper head, whose scores would be 1.
     gain = 0.02 if 'retinanet' in name else 0.06
     return build(cfg.model, gain)
@@ -81,7 +88,10 @@ def build_segmentor(stages=4):
         pretrained=None,
         backbone=cut_backbone(stages),
         decode_head=dict(
-            head, in_channels=DIMS[:stages], in_index=[*range(stages)]
+            head,
+            in_channels=DIMS[:stages],
+            in_index=[*range(stages)],
+            pool_scales=(1, 2, 3, 6)[:stages],
         ),
         auxiliary_head=dict(
             head, in_channels=DIMS[stages - 2], in_index=stages - 2

@@ -32,6 +32,23 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
+@pytest.fixture
+def brief_compiler():
+    """Let Inductor's C++ compiler optimise little.
+
+    What a kernel computes is the same. It is compiled in this process, since
+    another one would import torch first.
+    """
+    from torch._inductor import config
+
+    options = {
+        'cpp.cxx': (None, str(Path(__file__).parent / 'brief_g++')),
+        'compile_threads': 1,
+    }
+    with config.patch(options):
+        yield
+
+
 def compile_whole(model, backend, dynamic=None):
     return torch.compile(
         model, fullgraph=True, backend=backend, dynamic=dynamic
@@ -56,7 +73,8 @@ def assert_equal_training(model, compiled, image):
         model.zero_grad()
         outputs = run(image)
         sum(output.pow(3).mean() for output in outputs).backward()
-        gradients = [p.grad.clone() for p in model.parameters()]
+        trained = (p for p in model.parameters() if p.requires_grad)
+        gradients = [p.grad.clone() for p in trained]
         runs.append((outputs, gradients))
     (expected, eager_gradients), (outputs, gradients) = runs
     for output, eager in zip(outputs, expected):
@@ -116,20 +134,38 @@ def test_one_graph_serves_many_sizes(build):
         torch._dynamo.config.error_on_recompile = True
 
 
-# All stages are compiled for evaluation in tests/test_deploy/test_files.py,
+# Four stages are compiled for evaluation in tests/test_deploy/test_files.py,
 # and recorded for training in tests/test_tools/test_train.py.
 @compiles_kernels
-def test_training_compiles(build):
+def test_training_compiles(build, brief_compiler):
     arch = dict(SMALLEST, post_norm=True, layer_scale=1e-2)
     model = build(arch, out_indices=(0, 1)).train()
+    # Every layer once: a second block would be compiled as the first is.
+    del model.layers[1][0]
+    model.layers[1].depth = 0
+    model.freq_embed[1].requires_grad_(False)
+    model.outnorm1 = torch.nn.Identity()  # it would hide scales
     compiled = compile_whole(model, 'inductor')
     assert_equal_training(model, compiled, make_image(72, 100))
 
 
 @compiles_kernels
-def test_second_size_compiles(build):
-    # By default, torch takes all sizes as variable from the second one on.
+def test_second_size_compiles(build, brief_compiler):
+    """By default, torch takes all sizes as variable from the second one on."""
+    from torch._inductor.compile_fx import compile_fx
+
+    graphs = []
+
+    def compile_second(graph, inputs):
+        graphs.append(graph)
+        # The first has fixed sizes, as those that are compiled above.
+        return compile_fx(graph, inputs) if graphs[1:] else graph.forward
+
     model = build(SMALLEST, out_indices=(0,)).eval()
-    compiled = compile_whole(model, 'inductor')
-    for size in [(72, 100), (64, 64), (33, 47)]:
-        assert_equal_evaluation(model, compiled, make_image(*size))
+    compiled = compile_whole(model, compile_second)
+    # Kernels of single numbers: to find vectors takes Inductor most of its
+    # time where sizes are unknown.
+    with torch._inductor.config.patch({'cpp.simdlen': 1}):
+        for size in [(72, 100), (64, 64), (33, 47)]:
+            assert_equal_evaluation(model, compiled, make_image(*size))
+    assert len(graphs) == 2
