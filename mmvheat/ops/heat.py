@@ -92,6 +92,14 @@ def propagate(
 
     Returns:
         Tensor: In the shape and precision of :func:`conduct_heat`.
+
+    Example:
+        A law of your own, the plate at rest under a constant source:
+
+        >>> x = torch.rand(2, 16, 16, 4)
+        >>> s = squared_frequencies((16, 16))
+        >>> propagate(x, 1 / (1 + 5 * s)).shape
+        torch.Size([2, 16, 16, 4])
     """
     if response.dim() < x.dim():
         # For one image, its gradient then is no sum over images.
