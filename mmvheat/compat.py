@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import platform
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -100,6 +102,23 @@ def leave_out_hooks() -> None:
         runner.register_default_hooks = register_some
 
 
+def keep_memory() -> None:
+    """Let glibc keep the memory of freed tensors, where no GPU has them.
+
+    It hands what is larger than 32 MB back to the kernel at once, which
+    clears the same memory again for the next tensor of that size.
+    """
+    import torch
+
+    glibc = platform.libc_ver()[0] == 'glibc'
+    if not glibc or torch.cuda.is_available():
+        return
+    trim_threshold, mmap_max = -1, -4  # names of malloc.h
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+
+
 CHANGES = {
     'configs': Change(
         'mmengine.config.Config finds mmvheat:: configs',
@@ -120,6 +139,12 @@ CHANGES = {
         'mmengine allows None for its own six default hooks alone',
         'mmengine 0.10.7',
         leave_out_hooks,
+    ),
+    'memory': Change(
+        'glibc keeps the memory of freed tensors, on a machine without a GPU',
+        'an image of 800 x 1344 takes up to twice as long on a CPU',
+        'glibc 2.36',
+        keep_memory,
     ),
 }
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -73,9 +72,6 @@ def main() -> None:
     args = parser.parse_args()
     # Said by mmengine whenever it looks for a package.
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-    # Else glibc hands large tensors back to the kernel, which clears the same
-    # memory again for the next: a quarter of a training step.
-    os.environ.update(MALLOC_MMAP_MAX_='0', MALLOC_TRIM_THRESHOLD_=f'{2**40}')
     start = time.monotonic()
     seconds = run_all(list_steps(args.from_scratch), ROOT, WORK)
     drawing = time.monotonic()

@@ -19,7 +19,7 @@ from .layer_decay_optim_wrapper_constructor import (
 )
 from .sharding import ShardedStrategy, shard_vheat
 
-make_changes('checkpoints', 'hooks')
+make_changes('checkpoints', 'hooks', 'memory')
 
 __all__ = [
     'AtomicBackend',
