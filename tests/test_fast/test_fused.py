@@ -42,6 +42,15 @@ def fused_blocks(monkeypatch):
     return blocks
 
 
+@pytest.fixture(params=['measured', 'on trial'])
+def kernels(request, monkeypatch):
+    """Those that are on by default alone, or all."""
+    if request.param == 'measured':
+        monkeypatch.setattr(
+            fused_block, 'has_kernels_on_trial', lambda *_: False
+        )
+
+
 def make_inputs(*size):
     generator = torch.Generator().manual_seed(0)
     return [
@@ -66,6 +75,7 @@ BLOCKS = dict(
 )
 
 
+@pytest.mark.usefixtures('kernels')
 @pytest.mark.parametrize(
     ('kind', 'size'),
     [*((kind, (2, 3, 5)) for kind in BLOCKS), ('pre_norm', (1, 1, 1))],
@@ -81,6 +91,7 @@ def test_training(make_block, fused_blocks, kind, size):
         assert (got - truth).norm() <= 2e-6 * truth.norm() + 1e-7
 
 
+@pytest.mark.usefixtures('kernels')
 @pytest.mark.parametrize('post_norm', [False, True])
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize(
@@ -112,6 +123,7 @@ def test_autocast(make_block, fused_blocks, dtype, training, post_norm):
         assert error <= 3 * bound + 1e-2 * exact.norm()
 
 
+@pytest.mark.usefixtures('kernels')
 @pytest.mark.parametrize(
     'dtype',
     [
@@ -134,6 +146,7 @@ def test_evaluation_of_a_model_in_one_dtype(build, fused_blocks, dtype):
         assert (got - truth).abs().max() <= bound * truth.abs().max()
 
 
+@pytest.mark.usefixtures('kernels')
 @pytest.mark.parametrize('post_norm', [False, True])
 def test_keeps_ten_values_a_channel(make_block, post_norm):
     """Eleven, where norms stand behind branches."""

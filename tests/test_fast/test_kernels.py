@@ -12,6 +12,7 @@ from mmvheat.fast.gpu.kernels import (  # noqa: E402
     convolution,
     convolve_backward,
     decay,
+    differentiate_mlp_branch,
     gate,
     gated_norm_backward,
     means,
@@ -21,6 +22,7 @@ from mmvheat.fast.gpu.kernels import (  # noqa: E402
     norm_backward_sum,
     norm_sum,
     post_norm,
+    run_mlp_branch,
 )
 
 # Of the largest value; Triton's interpreter cuts bfloat16 off.
@@ -64,12 +66,11 @@ def assert_near(got, expected):
     )
 
 
-def assert_sums_near(parts, expected, dtype):
+def assert_sums_near(parts, expected, dtype, roundings=1):
     """Parts are summed in single precision, from rounded values."""
     largest = max([1.0, *expected.abs().flatten().tolist()])
-    torch.testing.assert_close(
-        parts.double(), expected, rtol=0, atol=TOLERANCES[dtype] * largest
-    )
+    atol = roundings * TOLERANCES[dtype] * largest
+    torch.testing.assert_close(parts.double(), expected, rtol=0, atol=atol)
 
 
 def exact(*tensors):
@@ -262,6 +263,69 @@ def test_gradients_of_gelu(make, shape, dtype):
     assert_near(again, active.detach())
     assert_near(dhidden, expected)
     assert_sums_near(parts.sum((0, 1, 2)), expected.sum((0, 1, 2)), dtype)
+
+
+@pytest.mark.parametrize('scaled', [False, True])
+def test_mlp_branch_and_its_gradients(make, shape, dtype, scaled):
+    images, *_, channels = shape
+    width = 3 * channels + 1
+    x, branch, grad = make(*shape).float(), make(*shape), make(*shape).float()
+    more, norm_weight, norm_bias, bias2 = (make(channels) for _ in range(4))
+    # Of the size that layers have, so that rounding does not add up.
+    weight1, bias1 = make(width, channels) / 4, make(width)
+    weight2 = make(channels, width) / 4
+    scales = [make(images), make(images)] if scaled else [None, None]
+    factors = [
+        torch.ones(()).double() if s is None else s.double()[:, None, None]
+        for s in scales
+    ]
+    factors = [f[..., None] if scaled else f for f in factors]
+
+    def run(total, norm_weight, norm_bias, weight1, bias1, weight2, bias2):
+        hidden = F.linear(normalize(total, norm_weight, norm_bias), weight1)
+        out = F.linear(F.gelu(hidden + bias1), weight2, bias2)
+        return total + factors[1] * out, hidden
+
+    norm = norm_weight, norm_bias, 1e-5
+    out, total, hidden = run_mlp_branch(
+        x, branch, more, scales[0], *norm, weight1, bias1, weight2, bias2,
+        scales[1], True,
+    )  # fmt: skip
+    assert (out.dtype, total.dtype, hidden.dtype) == (x.dtype, x.dtype, dtype)
+    branch, more, x = exact(branch, more, x)
+    expected = x + factors[0] * (branch + more)
+    assert_near(total, expected.detach())
+    leaves = [expected, *exact(norm_weight, norm_bias, weight1, bias1)]
+    leaves += exact(weight2, bias2)
+    truth, product = run(*leaves)
+    assert_sums_near(hidden, product.detach(), dtype)
+    # The norm is rounded, then what is active.
+    assert_sums_near(out, truth.detach(), dtype, roundings=2)
+    wanted = [more, *leaves]
+    expected = torch.autograd.grad(truth, wanted, grad.double())
+    dmore, dtotal, dnorm_weight, dnorm_bias, dweight1, dbias1 = expected[:6]
+
+    dx, low, below, dhidden, active, parts, width_parts = (
+        differentiate_mlp_branch(
+            grad, total, hidden, *norm, weight1, bias1, weight2, *scales
+        )
+    )
+    assert_sums_near(dx, dtotal, dtype, 2)
+    if dtype == torch.float32:
+        assert len(low) == 0
+    else:
+        assert low.dtype == dtype
+        assert_sums_near(low, dtotal, dtype, 2)
+    sums = dnorm_weight, dnorm_bias, dmore, expected[-1]
+    for part, truth in zip(parts.sum((1, 2)), sums, strict=True):
+        assert_sums_near(part, truth, dtype, 2)
+    assert_sums_near(width_parts.sum((0, 1, 2)), dbias1, dtype, 2)
+    # The gradients of the weights are products that torch computes.
+    for left, right, truth in (
+        (dhidden, below, dweight1), (grad, active, expected[-2])
+    ):  # fmt: skip
+        got = left.double().flatten(0, 2).t() @ right.double().flatten(0, 2)
+        assert_sums_near(got, truth, dtype, 2)
 
 
 @pytest.mark.parametrize('scaled', [False, True])

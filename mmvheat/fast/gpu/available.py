@@ -25,6 +25,13 @@ def has_kernels(
     return _compile(device, dtype, channels)
 
 
+def has_kernels_on_trial(
+    device: torch.device, dtype: torch.dtype, channels: int
+) -> bool:
+    """Tell whether kernels that no card has measured are wanted, and run."""
+    return is_on_trial() and _compile(device, dtype, channels, 'run_on_trial')
+
+
 @functools.cache
 def _is_measured(device: torch.device) -> bool:
     """Tell whether a device is a card of NVIDIA that knows bfloat16."""
@@ -35,20 +42,25 @@ def _is_measured(device: torch.device) -> bool:
 
 
 @functools.cache
-def _compile(device: torch.device, dtype: torch.dtype, channels: int) -> bool:
-    """Run all kernels once, so that what cannot be compiled is never met."""
+def _compile(
+    device: torch.device,
+    dtype: torch.dtype,
+    channels: int,
+    function: str = 'run_all',
+) -> bool:
+    """Run kernels once, so that what cannot be compiled is never met."""
     interpreted = os.environ.get('TRITON_INTERPRET') == '1'
     if device.type not in ('cuda', 'meta') and not interpreted:
         return False
     try:
-        from .kernels import run_all
+        from . import kernels
 
         if device.type != 'meta':
-            run_all(device, dtype, channels)
+            getattr(kernels, function)(device, dtype, channels)
     except Exception as error:  # compilers fail in any way
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
         warnings.warn(
-            f'The kernels of mmvheat.fast do not run on {device} in {dtype}, '
+            f'Kernels of mmvheat.fast do not run on {device} in {dtype}, '
             f'plain operators do instead ({reason}).',
             stacklevel=2,
         )

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from mmvheat.ops import get_compute_dtype, no_autocast
 
-from .available import DTYPES, has_kernels
+from .available import DTYPES, has_kernels, has_kernels_on_trial
 from .bases import get_bases
-from .block_backward import differentiate, run_plain
+from .block_backward import Settings, differentiate, run_plain
 from .params import Pair, cast_like, pair
 from .products import invert, transform
 
@@ -75,7 +75,10 @@ def run_fused(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
     scales = [block.scale(x, None) for _ in range(2)]
     scales = [scale if scale is None else scale.flatten() for scale in scales]
     eps = [layers[i].eps for i in (0, 3, 5)]  # of the norms
-    settings = block.post_norm, dtype, eps
+    whole = not block.post_norm and has_kernels_on_trial(
+        x.device, dtype, x.shape[-1]
+    )
+    settings = block.post_norm, dtype, eps, whole
     args = x.contiguous(), k.contiguous(), *scales, settings
     # Everything has its dtype by now.
     with no_autocast(x):
@@ -89,16 +92,16 @@ def _run(
     k: Tensor,
     scale1: Tensor | None,
     scale2: Tensor | None,
-    settings: tuple[bool, torch.dtype, list[float]],
+    settings: Settings,
     pairs: list[Pair],
     keep: bool,
 ) -> tuple[Tensor, ...]:
     """Run a block; returns its output and what the backward pass needs."""
-    from .kernels import means, mlp, norm
+    from .kernels import means, mlp, norm, run_mlp_branch
     from .kernels.norm_sum import norm_sum
     from .kernels.post_norm import norm_add
 
-    post_norm, dtype, (eps1, eps, eps2) = settings
+    post_norm, dtype, (eps1, eps, eps2), whole = settings
     norm1, norm2, fc1, fc2, *op = pairs
     if post_norm:
         x1 = x.to(dtype)
@@ -113,6 +116,11 @@ def _run(
         *op, (weight, bias) = op
         op.append((weight, None))  # the bias is added with the branch
         branch, *kept = _conduct(x1, total, k, eps, *op, keep=keep)
+        if whole:
+            out, *more = run_mlp_branch(
+                x, branch, bias, scale1, *norm2, eps2, *fc1, *fc2, scale2, keep
+            )
+            return out, *kept, *more
         # A product that adds to its place leaves no room for a bias.
         in_place = not keep and dtype == x.dtype
         shift = fc2[1] if in_place else None

@@ -14,6 +14,10 @@ from .bases import get_bases
 from .params import Pair, pair
 from .products import invert, outer, transform
 
+# Whether norms stand behind the branches, the dtype of products, the epsilons
+# of the three norms, and whether one kernel runs the second branch.
+Settings = tuple[bool, torch.dtype, list[float], bool]
+
 
 def differentiate(
     grad: Tensor,
@@ -21,7 +25,7 @@ def differentiate(
     k: Tensor,
     scale1: Tensor | None,
     scale2: Tensor | None,
-    settings: tuple[bool, torch.dtype, list[float]],
+    settings: Settings,
     pairs: list[Pair],
     conv_out: Tensor,
     spectrum: Tensor,
@@ -41,13 +45,14 @@ def differentiate(
     from .kernels import (
         convolution,
         convolve_backward,
+        differentiate_mlp_branch,
         mlp,
         norm_backward,
         norm_backward_sum,
     )
     from .kernels.post_norm import norm_add, norm_add_backward
 
-    post_norm, dtype, (eps1, eps, eps2) = settings
+    post_norm, dtype, (eps1, eps, eps2), whole = settings
     norm1, norm2, fc1, fc2, conv, *op = pairs
     if post_norm:
         below, parts2 = norm_add_backward(
@@ -56,25 +61,35 @@ def differentiate(
         *dnorm2, dfc2_bias = parts2.sum((1, 2))
     else:
         below = grad.to(dtype)
-    dhidden, active, parts = mlp.gelu_backward(
-        below @ fc2[0], None if post_norm else scale2, hidden, fc1[1]
-    )
+    if whole:
+        dx1, low, normed, dhidden, active, parts2, parts = (
+            differentiate_mlp_branch(
+                grad, middle, hidden, *norm2, eps2, *fc1, fc2[0], scale1,
+                scale2,
+            )
+        )  # fmt: skip
+    else:
+        dhidden, active, parts = mlp.gelu_backward(
+            below @ fc2[0], None if post_norm else scale2, hidden, fc1[1]
+        )
     dfc2 = outer(below, active)
     del active
-    below = dhidden @ fc1[0]
+    if not whole:
+        below = dhidden @ fc1[0]
     if post_norm:
-        x1, active = norm_add(
+        x1, normed = norm_add(
             middle, x, scale1, *norm1, eps1, dtype != x.dtype
         )
-        active = active if len(active) else x1
+        normed = normed if len(normed) else x1
         dx1 = grad + below
-    else:
-        dx1, low, active, parts2 = norm_backward_sum(
+    elif not whole:
+        dx1, low, normed, parts2 = norm_backward_sum(
             below, middle, grad, *norm2, eps2, scale1, scale2
         )
+    if not post_norm:
         *dnorm2, dout_bias, dfc2_bias = parts2.sum((1, 2))
-    dfc1 = outer(dhidden, active), parts.sum((0, 1, 2))
-    del dhidden, active
+    dfc1 = outer(dhidden, normed), parts.sum((0, 1, 2))
+    del dhidden, normed
 
     if post_norm:
         below, parts1 = norm_add_backward(dx1, middle, scale1, norm1[0], eps1)
@@ -146,11 +161,11 @@ def run_plain(
     k: Tensor,
     scale1: Tensor | None,
     scale2: Tensor | None,
-    settings: tuple[bool, torch.dtype, list[float]],
+    settings: Settings,
     *params: Tensor,
 ) -> Tensor:
     """Run a block by torch's operators, which know all their gradients."""
-    post_norm, dtype, (eps1, eps, eps2) = settings
+    post_norm, dtype, (eps1, eps, eps2), _ = settings
     norm1, norm2, fc1, fc2, conv, linear, out_norm, out_linear = pair(
         params, dtype, together=False
     )

@@ -9,14 +9,14 @@ from torch.utils.checkpoint import checkpoint
 
 from mmvheat.ops import get_compute_dtype, is_autocast
 
-from ..seam import is_plain
+from ..seam import list_plain
 from .available import DTYPES, has_kernels
 from .params import cast_like
 
 
 def run_norm(norm: nn.Module, x: Tensor) -> Tensor | None:
     """Run a norm alone."""
-    if is_plain(norm) and can_fuse_norm(x):
+    if list_plain(norm) is not None and can_fuse_norm(x):
         return fused_norm(norm, x)
     return None
 
@@ -25,7 +25,7 @@ def normalize_output(
     model: nn.Module, x: Tensor, norm: nn.Module
 ) -> Tensor | None:
     """Run the norm of an output of the backbone."""
-    if is_plain(norm) and can_fuse_norm(x):
+    if list_plain(norm) is not None and can_fuse_norm(x):
         return fused_norm(norm, x, channels_first=True)
     return None
 

@@ -10,6 +10,8 @@ import torch
 from . import convolution, decay, gate, means, mlp, norm, norm_sum, post_norm
 from .convolution_backward import convolve_backward
 from .gate_backward import gated_norm_backward
+from .mlp_branch import run_mlp_branch
+from .mlp_branch_backward import differentiate_mlp_branch
 from .norm_backward import norm_backward, norm_backward_sum
 
 
@@ -49,3 +51,25 @@ def run_all(device: torch.device, dtype: torch.dtype, channels: int) -> None:
         mlp.linear_gelu(x, weight, make(2 * channels))
         mlp.bias_gelu(x, vector)
         mlp.gelu_backward(x, scale, x, vector)
+
+
+def run_on_trial(
+    device: torch.device, dtype: torch.dtype, channels: int
+) -> None:
+    """Run every kernel that no card has measured, as :func:`run_all`."""
+
+    def make(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=dtype, device=device)
+
+    with torch.no_grad():
+        x, scale = make(1, 1, 1, channels), make(1)
+        vector, hidden = make(channels), make(1, 1, 1, 4 * channels)
+        norm = vector, vector, 1e-5
+        layer1 = make(4 * channels, channels), make(4 * channels)
+        weight2 = make(channels, 4 * channels)
+        run_mlp_branch(
+            x, x, vector, scale, *norm, *layer1, weight2, vector, scale, True
+        )
+        differentiate_mlp_branch(
+            x, x, hidden, *norm, *layer1, weight2, scale, scale
+        )
