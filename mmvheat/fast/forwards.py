@@ -1,7 +1,6 @@
 """Faster versions of the modules' forwards; the plain ones say what they do.
 
-A version returns None where it has nothing faster: the plain forward runs
-then.
+A version returns None where it has nothing faster.
 """
 
 from __future__ import annotations
@@ -28,23 +27,46 @@ from .kept import keep
 
 
 def _conduct(op: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor | None:
-    learns = torch.is_grad_enabled() and any(
-        t.requires_grad for t in (x, freq_embed, *op.parameters())
-    )
-    if learns and x.device.type == 'cpu':
+    if _learns(op, x, freq_embed) and x.device.type == 'cpu':
         return None
     x = op.dwconv(x)
-    linear, multiply = F.linear, transform
-    if onednn.has_onednn(x):
-        linear, multiply = onednn.linear, onednn.transform
-    u, z = linear(x, op.linear.weight, op.linear.bias).chunk(2, dim=-1)
-    mean, rest = split_mean(u)
-    decay = op.propagator.respond(u, op.get_k(u, freq_embed))[None]
-    rows, columns = get_bases(rest)
-    rest = multiply(rest, rows, columns) * decay.to(rest.dtype)
-    u = mean + multiply(rest, rows.t(), columns.t())
-    x = op.out_norm(u) * F.silu(z)
+    weight, bias = op.linear.weight, op.linear.bias
+    linear, by_onednn = F.linear, onednn.has_onednn(x)
+    if by_onednn:
+        linear = onednn.linear
+        halves = (None, None) if bias is None else bias.chunk(2)
+        pairs = zip(weight.chunk(2), halves, ('none', 'swish'))
+        u, gate = (linear(x, *pair) for pair in pairs)
+    else:
+        u, z = linear(x, weight, bias).chunk(2, dim=-1)
+        gate = F.silu(z)
+    decay = op.propagator.respond(u, op.get_k(u, freq_embed))
+    rows, columns = get_bases(u)
+    if by_onednn and u.dtype == torch.float32:
+        u = onednn.conduct(u, decay, rows, columns)
+    else:
+        mean, rest = split_mean(u)
+        rest = transform(rest, rows, columns) * decay[None].to(rest.dtype)
+        u = mean + transform(rest, rows.t(), columns.t())
+    x = op.out_norm(u) * gate
     return linear(x, op.out_linear.weight, op.out_linear.bias)
+
+
+def _run_mlp(mlp: nn.Module, x: Tensor) -> Tensor | None:
+    if not onednn.has_onednn(x) or _learns(mlp, x):
+        return None
+    for conv, activation in ((mlp.fc1, 'gelu'), (mlp.fc2, 'none')):
+        sizes = conv.kernel_size, conv.stride, conv.padding, conv.groups
+        if sizes != ((1, 1), (1, 1), (0, 0), 1):
+            return None
+        x = onednn.linear(x, conv.weight.flatten(1), conv.bias, activation)
+    return x
+
+
+def _learns(module: nn.Module, *inputs: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(
+        t.requires_grad for t in (*inputs, *module.parameters())
+    )
 
 
 def _resize_freq_embed(
@@ -100,23 +122,21 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
 
 # Method: faster version, the layers whose parameters it uses, and the code of
 # what it restates.
-FASTER: dict[
-    str, tuple[Callable[..., Tensor | None], tuple[str, ...], str]
-] = {
-    'HeatBlock.forward': (
-        run_block,
-        ('norm1', 'op', 'norm2', 'mlp'),
-        '6a121679',
-    ),
+FASTER: dict[str, tuple[Callable[..., Tensor | None], str, str]] = {
+    'HeatBlock.forward': (run_block, 'norm1 op norm2 mlp', '6a121679'),
     'HeatConduction.forward': (
         _conduct,
-        ('dwconv', 'linear', 'to_k', 'propagator', 'out_norm', 'out_linear'),
+        'dwconv linear to_k propagator out_norm out_linear',
         '16332206',
     ),
-    'HeatConduction.get_k': (_keep_k, ('to_k',), '9e98bd36'),
-    'Propagator.respond': (_keep_response, (), 'ed89bde3'),
-    'LayerNorm.forward': (run_norm, (), '3afad897'),
-    'Stem.forward': (run_stem, ('conv1', 'norm1', 'conv2'), '1788499a'),
-    'vHeat.normalize_output': (normalize_output, (), '235044a2'),
-    'HeatStage.resize_freq_embed': (_resize_freq_embed, (), '5f204d1a'),
+    'HeatConduction.get_k': (_keep_k, 'to_k', '9e98bd36'),
+    'Mlp.forward': (_run_mlp, 'fc1 fc2', 'bd423475'),
+    'Propagator.respond': (_keep_response, '', 'ed89bde3'),
+    'LayerNorm.forward': (run_norm, '', '3afad897'),
+    'Stem.forward': (run_stem, 'conv1 norm1 conv2', '1788499a'),
+    'vHeat.normalize_output': (normalize_output, '', '235044a2'),
+    'HeatStage.resize_freq_embed': (_resize_freq_embed, '', '5f204d1a'),
 }
+# Those that a CPU need not be asked for.
+BY_KERNELS = ('HeatBlock.forward', 'LayerNorm.forward', 'Stem.forward')
+BY_KERNELS += ('vHeat.normalize_output',)

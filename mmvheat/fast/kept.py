@@ -26,9 +26,7 @@ class _Entry(NamedTuple):
     version: int
 
 
-_entries: WeakKeyDictionary[nn.Module, tuple[_Entry, ...]] = (
-    WeakKeyDictionary()
-)
+_entries = WeakKeyDictionary()  # of modules, to a tuple of entries
 
 
 def keep(

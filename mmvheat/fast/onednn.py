@@ -1,9 +1,10 @@
-"""Products by oneDNN, in single precision and without gradients, on a CPU.
+"""Products by oneDNN, with what stands behind them, at evaluation on a CPU.
 
-torch takes MKL there, which leaves half of some processors with AVX-512
-unused (GFLOP/s of MKL and oneDNN: 205 and 450 on one, 170 and 145 on a Zen 4).
-Where there is AVX2 alone oneDNN costs 3 to 15 % of an image (Zen 3), so that
-MKL is left in place.
+In single precision torch takes MKL, which leaves half of some processors with
+AVX-512 unused (GFLOP/s of MKL and oneDNN: 205 and 450 on one, 170 and 145 on
+a Zen 4), and passes over the features once more for an activation (a tenth of
+an image on a Zen 5). Where there is AVX2 alone oneDNN costs 3 to 15 % of an
+image (Zen 3), so that torch's own way is left in place.
 """
 
 from __future__ import annotations
@@ -13,50 +14,58 @@ import functools
 import torch
 from torch import Tensor
 
-# Multiply-adds an image from which a product an image pays.
-_MIN_WIDE = 2**22
+from mmvheat.ops import get_compute_dtype, split_mean
 
 
 def has_onednn(x: Tensor) -> bool:
     """Tell whether the functions of this file take ``x``."""
     return (
         x.device.type == 'cpu'
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled('cpu')
         and torch.backends.mkldnn.enabled
-        and _is_available()
+        and get_compute_dtype(x) in _list_dtypes()
     )
 
 
 @functools.cache
-def _is_available() -> bool:
+def _list_dtypes() -> tuple[torch.dtype, ...]:
     # A private operator, which torch's own compiler emits; there from 2.6 on.
-    return (
+    there = (
         torch.backends.cpu.get_cpu_capability() == 'AVX512'
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, '_linear_pointwise')
     )
+    half = there and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32,) * there + (torch.bfloat16,) * half
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Compute :func:`torch.nn.functional.linear`."""
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = 'none'
+) -> Tensor:
+    """Compute a linear layer, and GELU (``'gelu'``) or SiLU (``'swish'``)."""
+    dtype = get_compute_dtype(x)
+    x, weight = x.to(dtype), weight.to(dtype)
+    bias = None if bias is None else bias.to(dtype)
     return torch.ops.mkldnn._linear_pointwise(
-        x, weight, bias, 'none', [], 'none'
+        x, weight, bias, activation, [], 'none'
     )
 
 
-def transform(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Compute :func:`mmvheat.ops.transform` of images."""
-    x = _multiply(columns, x.transpose(1, 2)).transpose(1, 2)
-    return _multiply(rows, x)
+def conduct(x: Tensor, decay: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Compute :func:`mmvheat.ops.propagate` in single precision.
+
+    It takes images (B, H, W, C), a decay (H, W, C), and cosine bases (H, H)
+    and (W, W). An image after the other stays in the caches.
+    """
+    means, rests = split_mean(x)
+    out, decay = torch.empty_like(rests), decay.transpose(0, 1)
+    for rest, mean, result in zip(rests, means, out):
+        rest = _multiply(rows, rest).transpose(0, 1)
+        rest = _multiply(columns, rest).mul_(decay)
+        rest = _multiply(columns.t(), rest).transpose(0, 1)
+        torch.add(_multiply(rows.t(), rest), mean, out=result)
+    return out
 
 
 def _multiply(matrix: Tensor, x: Tensor) -> Tensor:
-    """Multiply (M, H) and (B, H, W, C) along H: one wide product an image."""
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height, width * channels)
-    if matrix.numel() * x.shape[2] < _MIN_WIDE:
-        x = torch.matmul(matrix, x)
-    else:
-        x = torch.stack([linear(matrix, image.t()) for image in x])
-    return x.view(batch, -1, width, channels)
+    """Multiply (H, H) and (H, W, C) along H, in one wide product."""
+    return linear(matrix, x.reshape(len(x), -1).t(), None).view(x.shape)

@@ -9,15 +9,12 @@ import inspect
 import os
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import (
-    TorchDispatchMode,
-    _get_current_dispatch_mode_stack,
-)
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from mmvheat.ops import heat_response, propagate
 
@@ -83,13 +80,16 @@ def accelerated(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def run(self: nn.Module, *args: Tensor | nn.Module) -> Tensor:
-        if torch.compiler.is_compiling() or not _is_eager(args):
+        if torch.compiler.is_compiling():
             return method(self, *args)
-        from .forwards import FASTER
+        from .forwards import BY_KERNELS, FASTER
 
-        faster, used, code = FASTER.get(method.__qualname__, (None, (), ''))
-        layers = [getattr(self, name) for name in used]
-        plain = _list_plain(layers)
+        name = method.__qualname__
+        on_cpu = args[0].device.type == 'cpu' and not is_on_trial()
+        if name in BY_KERNELS and on_cpu or not _is_eager(args):
+            return method(self, *args)
+        faster, used, code = FASTER.get(name, (None, '', ''))
+        plain = list_plain(*(getattr(self, name) for name in used.split()))
         if not faster or plain is None:
             return method(self, *args)
         restated = _list_restated(self, plain) if used else ()
@@ -101,20 +101,13 @@ def accelerated(method: Callable) -> Callable:
     return run
 
 
-def is_plain(*layers: nn.Module) -> bool:
-    """Tell whether layers, and those inside, are all their parameters say.
+def list_plain(*layers: nn.Module) -> dict[type, None] | None:
+    """List the types of layers, if all are what their parameters say.
 
     Only then may a function take the parameters and do what the layers would.
     Replaced layers (LoRA, quantisation) and those with hooks (pruning,
-    spectral norm, FSDP, feature extraction) must be called.
-    """
-    return _list_plain(layers) is not None
-
-
-def _list_plain(layers: Sequence[nn.Module]) -> dict[type, None] | None:
-    """List the types of plain layers and those inside; None if one is not.
-
-    It runs once a block: on a GPU as long as it takes, the device waits.
+    spectral norm, FSDP, feature extraction) must be called. On a GPU the
+    device waits as long as this takes.
     """
     types, rest = {}, list(reversed(layers))
     while rest:
@@ -137,9 +130,7 @@ def _list_plain(layers: Sequence[nn.Module]) -> dict[type, None] | None:
     return types
 
 
-def _list_restated(
-    module: nn.Module, types: Iterable[type]
-) -> list[Callable | None]:
+def _list_restated(module: nn.Module, types: Iterable[type]) -> list:
     """List what else than its method a faster version restates."""
     own = [cls for cls in types if cls.__module__ in _OWN[:2]]
     return [getattr(type(module), 'get_k', None)] + [
@@ -151,10 +142,7 @@ def _list_restated(
 
 @functools.cache
 def _is_restated(code: str, *methods: Callable | None) -> bool:
-    """Tell whether plain methods are those that a faster version restates.
-
-    Who changes one of them, or the operator, must see the change.
-    """
+    """Tell whether what a faster version restates is as it was."""
     text = ''
     for function in filter(None, (*methods, propagate, heat_response)):
         try:
@@ -180,16 +168,15 @@ def _is_eager(args: tuple[Tensor | nn.Module, ...]) -> bool:
         is_enabled()
         and all(isinstance(a, nn.Module) or _is_plain_tensor(a) for a in args)
         and not torch.jit.is_tracing()
-        and all(map(_counts_kernels, _get_current_dispatch_mode_stack()))
+        # A mode that counts kernels sees what runs, others what was written.
+        and all(
+            getattr(mode, 'counts_kernels', False)
+            for mode in _get_current_dispatch_mode_stack()
+        )
         and torch._C._functorch.peek_interpreter_stack() is None
         and torch.autograd.forward_ad._current_level < 0
         and not torch.nn.modules.module._has_any_global_hook()
     )
-
-
-def _counts_kernels(mode: TorchDispatchMode) -> bool:
-    """Tell whether a mode wants to see what runs, not what was written."""
-    return getattr(mode, 'counts_kernels', False)
 
 
 def _is_plain_tensor(x: Tensor | None) -> bool:

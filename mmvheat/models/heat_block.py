@@ -172,6 +172,7 @@ class Mlp(nn.Module):
         self.fc1 = ChannelsLastConv2d(dims, hidden_dims, 1)
         self.fc2 = ChannelsLastConv2d(hidden_dims, dims, 1)
 
+    @accelerated
     def forward(self, x: Tensor) -> Tensor:
         """Transform features (B, H, W, C) of any size."""
         return self.fc2(F.gelu(self.fc1(x)))
