@@ -92,7 +92,9 @@ def test_fixed_decays_change_nothing_and_depend_on_nothing(segmentor):
     assert fix_decays(program, images.shape[1:3]) == 4
     for freq_embed in program.model.backbone.freq_embed:
         freq_embed.fill_(float('nan'))
-    torch.testing.assert_close(program(images)[0], expected, rtol=0, atol=1e-5)
+    # Logits of 20; a CPU may multiply the one or the other by oneDNN.
+    atol = 1e-6 * expected.abs().max().item()
+    torch.testing.assert_close(program(images)[0], expected, rtol=0, atol=atol)
 
 
 def test_heads_without_a_program_are_named(segmentor):

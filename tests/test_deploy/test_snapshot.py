@@ -97,6 +97,7 @@ def test_segmentor_names_the_same(tmp_path):
     assert torch.equal(found, predict(model, image).seg_logits.data)
 
 
+@torch.no_grad()
 def test_classifier_is_one_of_timm_too(tmp_path):
     timm = pytest.importorskip('timm')
     import mmvheat.timm  # noqa: F401
@@ -115,6 +116,7 @@ def test_classifier_is_one_of_timm_too(tmp_path):
     assert other.pretrained_cfg['mean'][0] == pytest.approx(0.485)
 
 
+@torch.no_grad()
 def test_backbone_gives_the_same_maps(tmp_path):
     from tiny_models import SMALLEST
 

@@ -138,6 +138,7 @@ def make_image(height=96, width=128):
     return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@torch.no_grad()
 def predict(model, image):
     """What the library predicts from an image in RGB."""
     if type(model).__module__.startswith('mmdet'):

@@ -11,7 +11,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader, Dataset
 
-from mmvheat.engine.hooks.exact_resume_hook import ResumableBatches
+from mmvheat.datasets.batches import ResumableBatches
 
 
 class Noise(Dataset):

@@ -96,7 +96,8 @@ def test_saved_activations_count_once(device):
     assert count() == 4 * pixels * (3 + 8 + 8 + 5)
 
 
-def test_kernels_compute_the_same_products(monkeypatch):
+@pytest.mark.parametrize('name', ['vheat-n', 'vheat-n+all'])
+def test_kernels_compute_the_same_products(monkeypatch, name):
     """Beside plain code that keeps its cosine bases as well."""
     pytest.importorskip('triton')
     shape = 1, 3, 512, 512
@@ -104,7 +105,7 @@ def test_kernels_compute_the_same_products(monkeypatch):
     widths = [m.op.linear.in_features for m in modules if hasattr(m, 'op')]
     assert len(widths) == 5
     for mode in ('eval', 'train'):
-        fused = count_step(build('vheat-n'), shape, mode, 'fp32').total
+        fused = count_step(build(name), shape, mode, 'fp32').total
         with monkeypatch.context() as patch:
             patch.setattr(fused_block, 'can_fuse', lambda *_: False)
             plain = count_step(build('vheat-n'), shape, mode, 'fp32').total
@@ -115,9 +116,13 @@ def test_kernels_compute_the_same_products(monkeypatch):
 
 
 BUDGETS = {
-    # Bytes (GiB) and kernels of one step of vHeat-T.
-    ('eval', 'bf16-weights'): (10, 212),
-    ('train', 'bf16-weights'): (34, 850),
+    # Bytes (GiB) and kernels of one step.
+    ('vheat-t', 'eval', 'bf16-weights'): (10, 212),
+    ('vheat-t', 'train', 'bf16-weights'): (34, 850),
+    ('vheat-t+all', 'eval', 'fp32'): (14, 180),
+    ('vheat-t+all', 'train', 'fp32'): (51.5, 730),
+    ('vheat-t+all', 'eval', 'bf16'): (8.6, 230),
+    ('vheat-t+all', 'train', 'bf16'): (31.2, 870),
 }
 
 
@@ -125,7 +130,8 @@ BUDGETS = {
 def test_budgets_of_kernels(case):
     pytest.importorskip('triton')
     shape = 4, 3, 800, 1344
-    total = count_step(build('vheat-t'), shape, *case).total
+    name, *case_of_name = case
+    total = count_step(build(name), shape, *case_of_name).total
     gib, kernels = BUDGETS[case]
     assert total.bytes <= gib * 2**30
     assert total.kernels <= kernels

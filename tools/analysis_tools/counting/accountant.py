@@ -24,13 +24,17 @@ _FREE |= {'new_empty_strided', 'detach', 'alias', 'lift_fresh'}
 _OVERWRITES = {'fill_', 'zero_', 'copy_', 'new_ones', 'new_zeros', 'new_full'}
 _OVERWRITES |= {'ones_like', 'zeros_like', 'full_like', 'rand_like'}
 _KINDS = {
-    'product': r'(add|badd|b)?mm_?$|bmm$|linear_gelu|_addmm_activation',
+    'product': r'(add|badd|b)?mm_?$|bmm$|linear_gelu|.*mlp_branch|_addmm_act',
     'convolution': r'convolution',
     'attention': r'_scaled_dot_product|_softmax',
     'norm': r'(.*_)?norm(_.*)?$',
     'copy': r'.*(copy|clone|cat|stack|slice|select|pad|roll|index)',
     'reduction': r'(sum|mean|amax|var_mean)$',
 }
+# Which arguments of mmvheat.fast's operators its first one is multiplied by.
+_WEIGHTS = dict(
+    linear_gelu=[1], run_mlp_branch=[7, 9], differentiate_mlp_branch=[6, 8]
+)
 PRODUCTS = ('product', 'convolution', 'attention')
 
 
@@ -158,9 +162,9 @@ def _count_flops(
     operator: object, name: str, args: tuple, kwargs: dict, out: object
 ) -> int:
     """Count the FLOPs of a product, by torch's formulas."""
-    if name == 'linear_gelu':  # of mmvheat.fast
-        x, weight = args[:2]
-        return 2 * x.numel() // x.shape[-1] * weight.numel()
+    if name in _WEIGHTS:
+        cells = args[0].numel() // args[0].shape[-1]
+        return 2 * cells * sum(args[i].numel() for i in _WEIGHTS[name])
     if name.startswith('convolve'):  # depthwise, 3x3
         return 2 * 9 * args[0].numel()
     if name == 'convolution_backward' and args[9] > 1:
