@@ -143,6 +143,11 @@ def test_peer_runs_the_same_way(label: str, peer: str | None) -> None:
     assert run.find_peer(label, labels, 'swin-t') == peer
 
 
+def test_peer_may_be_a_variant() -> None:
+    labels = ['vheat-t', 'vheat-t+plain']
+    assert run.find_peer('vheat-t', labels, 'vheat-t+plain') == labels[1]
+
+
 def test_training_step_computes_gradients_and_drops_them() -> None:
     network = build('vheat-n')
     step = Step(network, 'train', 'fp32', Size(1, 32, 32))

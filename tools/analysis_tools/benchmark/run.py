@@ -141,7 +141,7 @@ def find_peer(label: str, labels: list[str], peer: str) -> str | None:
         for other in labels
         if bool(is_config) == ('_' in other)
         and (
-            other.partition('+')[0] == wanted
+            wanted in (other, other.partition('+')[0])
             or other.startswith(f'{algorithm}_{wanted}_')
         )
     ]
