@@ -17,7 +17,7 @@ from mmvheat.ops import get_compute_dtype, no_autocast
 from .available import DTYPES, has_kernels, has_kernels_on_trial
 from .bases import get_bases
 from .block_backward import Settings, differentiate, run_plain
-from .params import Pair, cast_like, pair
+from .params import Pair, cast, cast_like, pair
 from .products import invert, transform
 
 
@@ -66,7 +66,10 @@ def run_fused(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
         Tensor: Shape (B, H, W, C).
     """
     to_k, dtype = block.op.to_k[0], get_compute_dtype(x)
-    k = F.linear(freq_embed, to_k.weight, to_k.bias)
+    to_k = [to_k.weight, to_k.bias]
+    if not torch.is_grad_enabled():  # else by an operator with a gradient
+        to_k = cast(to_k, dtype)
+    k = F.linear(freq_embed, *to_k)
     layers = _list_layers(block)
     params = [p for layer in layers for p in (layer.weight, layer.bias)]
     if block.gamma1 is not None:  # scales the norm behind a branch
