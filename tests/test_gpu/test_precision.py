@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from mmvheat import fast
 from mmvheat.ops import conduct_heat
 
 pytestmark = pytest.mark.gpu
@@ -88,6 +89,17 @@ def test_network(build, device, check, name, precision, state):
     images = make_images(1, 3, side, side + 24)
     expected = run(copy.deepcopy(model).double(), images.double())
     got = run(model.to(device), images.to(device), precision)
+    check_run(check, got, expected, precision.bound)
+
+
+@pytest.mark.filterwarnings('error:Kernels of mmvheat.fast')
+def test_kernels_on_trial(build, cuda, check, precision):
+    """Those that no card has measured compile, and compute the same."""
+    model = build('tiny', img_size=64).train()
+    images = make_images(2, 3, 64, 88)
+    expected = run(copy.deepcopy(model).double(), images.double())
+    with fast.on_trial():
+        got = run(model.to(cuda), images.to(cuda), precision)
     check_run(check, got, expected, precision.bound)
 
 
