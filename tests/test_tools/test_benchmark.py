@@ -164,6 +164,18 @@ def test_training_step_computes_gradients_and_drops_them() -> None:
     assert weight.grad is None
 
 
+def test_half_precision_of_weights_or_by_autocast() -> None:
+    network = build('vheat-n')
+    for dtype, weights in (
+        ('bf16-weights', torch.bfloat16),
+        ('bf16', torch.float32),
+    ):
+        step = Step(network, 'eval', dtype, Size(1, 32, 32))
+        assert {p.dtype for p in network.parameters()} == {weights}
+        with torch.no_grad():
+            assert step.forward()[0].dtype == weights
+
+
 @pytest.mark.parametrize('name', ['mask_rcnn', 'upernet', 'classifier'])
 def test_whole_models_run_in_bfloat16(
     name: str, configs: Path, monkeypatch: pytest.MonkeyPatch

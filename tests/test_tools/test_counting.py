@@ -202,12 +202,6 @@ def test_bad_names_are_explained(monkeypatch, words, message):
         run(monkeypatch, '--device', 'meta', *words)
 
 
-def test_half_weights_are_counted_alone(monkeypatch, capsys):
-    with pytest.raises(SystemExit):
-        run(monkeypatch, '--device', 'cpu', '--dtypes', 'bf16-weights')
-    assert '--device meta' in capsys.readouterr().err
-
-
 def test_variants_are_those_of_the_switch():
     class Seen(Exception):
         """Ends the forward pass: the interpreter takes long for all of it."""

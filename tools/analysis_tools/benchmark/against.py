@@ -19,8 +19,8 @@ from mmvheat.errors import UserError
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[3]
-# What mmvheat.compat does in our tools, for a checkout of any age.
-_KEEP_MEMORY = dict(MALLOC_MMAP_MAX_='0', MALLOC_TRIM_THRESHOLD_=f'{2**31}')
+# As mmvheat.compat sets it in our tools; older checkouts do not.
+_GLIBC = dict(MALLOC_MMAP_MAX_='0', MALLOC_TRIM_THRESHOLD_=f'{2**31}')
 HEADER = ['Case', 'Speed', 'Range', 'ms', 'ms, other']
 
 
@@ -74,11 +74,7 @@ def start_worker(checkout: Path, device: str) -> subprocess.Popen:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={
-            **os.environ,
-            **_KEEP_MEMORY,
-            'PYTHONPATH': os.pathsep.join(paths),
-        },
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(paths), **_GLIBC),
     )
 
 

@@ -32,7 +32,6 @@ SIZES = dict(
     cuda=('64x224x224', '16x512x512', '4x800x1344'),
     meta=('4x800x1344',),
 )
-PURE = ('bf16-weights', 'fp16-weights')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,9 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='vheat-*, swin-*, convnext-* (t, s or b), vheat-n, vheat-t-* '
         '(fractional, tail, wave, k5, scalar, input), timm-convnext-t, '
         'resnet-50 or a config; NAME+compile compiles (of whole models the '
-        'backbone), NAME+graph replays a '
-        'CUDA graph, NAME+plain and NAME+all are those of '
-        f'MMVHEAT_FAST=0 and =all (default: {" ".join(MODELS)})',
+        'backbone), NAME+graph replays a CUDA graph, NAME+plain and NAME+all '
+        f'are those of MMVHEAT_FAST=0 and =all (default: {" ".join(MODELS)})',
     )
     add(
         '--configs',
@@ -67,11 +65,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--dtypes',
         nargs='+',
-        choices=(*DTYPES, *PURE),
+        choices=(*DTYPES, 'bf16-weights', 'fp16-weights'),
         default=('fp32', 'bf16'),
-        help='bf16 and fp16 by autocast; tf32 are products and convolutions '
-        'of single precision; with -weights, which is counted '
-        'alone, weights and images are in half precision too',
+        help='bf16 and fp16 by autocast, with -weights of weights and images; '
+        'tf32 are products and convolutions of single precision',
     )
     add(
         '--sizes',
@@ -106,8 +103,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--repeats and --threads must be 1 or more')
     args.device = args.device or ('cpu', 'cuda')[torch.cuda.is_available()]
     args.sizes = args.sizes or [parse_size(s) for s in SIZES[args.device]]
-    if args.device != 'meta' and set(args.dtypes) & set(PURE):
-        parser.error(f'{", ".join(PURE)} need --device meta')
     if args.threads:
         torch.set_num_threads(args.threads)
     return args

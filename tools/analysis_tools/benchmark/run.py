@@ -162,6 +162,7 @@ def measure_memory(step: Step, device: str) -> int | None:
 
 def supports(dtype: str, device: str) -> bool:
     """Tell whether a device computes in a dtype, not just emulates it."""
-    if device == 'cpu' and dtype in ('bf16', 'fp16'):
-        return getattr(torch.ops.mkldnn, f'_is_mkldnn_{dtype}_supported')()
+    half = dtype.partition('-')[0]
+    if device == 'cpu' and half in ('bf16', 'fp16'):
+        return getattr(torch.ops.mkldnn, f'_is_mkldnn_{half}_supported')()
     return device != 'cpu' or dtype == 'fp32'

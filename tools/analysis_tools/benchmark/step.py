@@ -45,10 +45,10 @@ class Step:
     image batch norm stays as at evaluation.
 
     Args:
-        network (nn.Module): The network, whose mode is set.
+        network (nn.Module): The network, whose mode and dtype are set.
         mode (str): ``'eval'`` or ``'train'``.
         dtype (str): A key of DTYPES: single precision, its products and
-            convolutions in TF32, or the dtype of autocast.
+            convolutions in TF32, autocast, or (``-weights``) half precision.
         size (Size): Shape of the images.
         channels_last (bool): Memory format of the images. Defaults to False.
     """
@@ -61,7 +61,10 @@ class Step:
         size: Size,
         channels_last: bool = False,
     ) -> None:
-        self.network = network
+        dtype, _, pure = dtype.partition('-')
+        half = DTYPES[dtype] != torch.float32 and not pure
+        kept = torch.float32 if half else DTYPES[dtype]
+        self.network = network.to(kept)
         network.train(mode == 'train')
         if size.batch == 1:
             for module in network.modules():
@@ -70,17 +73,16 @@ class Step:
         self.device = next(network.parameters()).device
         torch.backends.cuda.matmul.allow_tf32 = dtype == 'tf32'
         torch.backends.cudnn.allow_tf32 = dtype == 'tf32'
-        half = DTYPES[dtype] != torch.float32
         self.autocast = dict(
             device_type=self.device.type,
             dtype=DTYPES[dtype] if half else None,
             enabled=half,
         )
         torch.manual_seed(0)
-        images = torch.randn(size.batch, 3, size.height, size.width)
+        images = torch.randn(size.batch, 3, *size[1:])
         if channels_last:
             images = images.to(memory_format=torch.channels_last)
-        self.images = images.to(self.device)
+        self.images = images.to(self.device, kept)
         self.samples = None
         if is_whole(network):
             self.samples = _make_samples(network, size, self.device)
