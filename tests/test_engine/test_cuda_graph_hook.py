@@ -1,8 +1,7 @@
 """What is replayed, and that a run with replays is the run without them.
 
 CUDA graphs need a GPU (tests/test_gpu/test_graphs.py). Here something like
-them takes their place: it keeps inputs, what the backward pass needs, outputs
-and gradients in one place each, as they do.
+them takes their place.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from graph_recorder import Recorder
 from mmengine.config import ConfigDict
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
@@ -23,7 +23,6 @@ from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.utils.data import Dataset
 
 from mmvheat.engine import BFloat16OptimWrapper
@@ -63,67 +62,6 @@ class Model(BaseModel):
         first, second = self.backbone(inputs)
         y = self.head((first.tanh() + second).mean((2, 3)))
         return dict(loss=y.square().mean()) if mode == 'loss' else [y]
-
-
-class Recorder:
-    """Stands for ``torch.cuda.make_graphed_callables``.
-
-    Args:
-        module (nn.Module): What is recorded; its code is not run by replays.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.replays = 0
-
-    def __call__(
-        self, function: Callable, inputs: tuple, allow_unused_input: bool
-    ) -> Callable:
-        assert self.module.training
-        assert not torch.is_autocast_enabled('cpu')
-        wanted = [x for x in inputs if x.requires_grad]
-
-        def run() -> tuple:
-            forward = vars(self.module).pop('forward', None)
-            with torch.enable_grad():
-                outputs = function(*inputs)
-            if forward is not None:
-                self.module.forward = forward
-            return outputs
-
-        def differentiate(outputs: tuple, gradients: tuple) -> list:
-            found = torch.autograd.grad(
-                outputs, wanted, gradients, allow_unused=allow_unused_input
-            )
-            found = iter(found)
-            return [next(found) if x.requires_grad else None for x in inputs]
-
-        for _ in range(4):
-            live = list(run())
-            places = [output.detach().clone() for output in live]
-            found = differentiate(live, places)
-
-        class Graphed(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx: object, *values: Tensor) -> tuple:
-                self.replays += 1
-                for own, value in zip(inputs, values):
-                    if own.data_ptr() != value.data_ptr():
-                        own.copy_(value)
-                live[:] = run()
-                for place, output in zip(places, live):
-                    place.copy_(output)
-                return tuple(place.detach() for place in places)
-
-            @staticmethod
-            @once_differentiable
-            def backward(ctx: object, *gradients: Tensor) -> tuple:
-                for place, new in zip(found, differentiate(live, gradients)):
-                    if place is not None:
-                        place.copy_(new)
-                return tuple(x if x is None else x.detach() for x in found)
-
-        return Graphed.apply
 
 
 @pytest.fixture

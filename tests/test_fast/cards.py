@@ -34,7 +34,7 @@ def compile_kernel(kernel, grid, *args, **sizes):
     signature = {name: types.get(name, 'constexpr') for name in names}
     source = ASTSource(kernel, signature, sizes)
     # What a card does not change is compiled for one a dtype.
-    products = kernel.__module__.endswith('.mlp')
+    products = '.mlp' in kernel.__module__
     for capability in CAPABILITIES if products else [state.capability]:
         target = GPUTarget('cuda', capability, 32)
         assert compile(source, target=target, options=options).asm['cubin']
@@ -43,8 +43,9 @@ def compile_kernel(kernel, grid, *args, **sizes):
 
 def main():
     names = 'means', 'convolution', 'convolution_backward', 'decay', 'gate'
-    names += 'gate_backward', 'mlp', 'norm', 'norm_backward', 'norm_sum'
-    for name in (*names, 'post_norm'):
+    names += 'gate_backward', 'mlp', 'mlp_branch', 'mlp_branch_backward'
+    names += 'norm', 'norm_backward', 'norm_sum', 'post_norm'
+    for name in names:
         module = importlib.import_module(f'mmvheat.fast.gpu.kernels.{name}')
         module.launch = compile_kernel
         for value in list(vars(module).values()):
@@ -56,7 +57,8 @@ def main():
                     setattr(kernels, value.__name__, function)
     dtypes = torch.float32, torch.bfloat16
     for dtype, state.capability in zip(dtypes, CAPABILITIES, strict=True):
-        kernels.run_all(torch.device('cpu'), dtype, 96)
+        for run in (kernels.run_all, kernels.run_on_trial):
+            run(torch.device('cpu'), dtype, 96)
     print(len(compiled), 'kernels')
 
 

@@ -19,6 +19,8 @@ def small_tiles(monkeypatch):
     weight = importlib.import_module(
         'mmvheat.fast.gpu.kernels.convolution_backward'
     )
+    branch = importlib.import_module('mmvheat.fast.gpu.kernels.mlp_branch')
+    monkeypatch.setitem(branch.TILE, 'rows', 16)
     for tile in (kernels.convolution.TILE, weight.TILE):
         for name, size in (('ROWS', 2), ('W', 4), ('C', 16)):
             monkeypatch.setitem(tile, name, size)

@@ -25,4 +25,4 @@ def test_kernels_compile():
     )
     assert run.returncode == 0, run.stderr
     count = int(run.stdout.split()[0])
-    assert count >= 15
+    assert count >= 17

@@ -11,8 +11,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .functions import load_row, locate, normal_cdf, normalize
+from .functions import load_row, normal_cdf, normalize
 from .launch import divide, launch, like, operator
+
+TILE = dict(elements=8192, rows=64)
+
+
+@triton.jit
+def locate_inside(cells, channels, R: tl.constexpr, C: tl.constexpr):
+    """Do as ``locate``, with addresses in the image, of 32 bits."""
+    cell = tl.program_id(0) * R + tl.arange(0, R)
+    column = tl.arange(0, C)
+    mask = (cell < cells)[:, None] & (column < channels)[None]
+    return cell, column, mask, cell[:, None] * channels + column[None]
 
 
 @triton.jit
@@ -23,16 +34,18 @@ def _forward(
     KEEP: tl.constexpr, SCALE: tl.constexpr, PRECISION: tl.constexpr,
     WIDEN: tl.constexpr, R: tl.constexpr, C: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
-    cell, column, mask, at = locate(tl.program_id(0), cells, channels, R, C)
-    image, low = tl.program_id(1).to(tl.int64), weight1_ptr.dtype.element_ty
-    x = tl.load(x_ptr + at, mask, 0.0).to(tl.float32)
-    branch = tl.load(branch_ptr + at, mask, 0.0).to(tl.float32)
+    low: tl.constexpr = weight1_ptr.dtype.element_ty
+    image = tl.program_id(1).to(tl.int64)
+    cell, column, mask, at = locate_inside(cells, channels, R, C)
+    first = image * cells * channels
+    x = tl.load(x_ptr + first + at, mask, 0.0).to(tl.float32)
+    branch = tl.load(branch_ptr + first + at, mask, 0.0).to(tl.float32)
     branch += load_row(more_ptr, column, channels)
     if SCALE:
         branch *= tl.load(scale_ptr + image).to(tl.float32)
     x = (x + branch).to(out_ptr.dtype.element_ty).to(tl.float32)
     if KEEP:
-        tl.store(sum_ptr + at, x.to(sum_ptr.dtype.element_ty), mask)
+        tl.store(sum_ptr + first + at, x.to(sum_ptr.dtype.element_ty), mask)
     below, _ = normalize(x, mask, channels, eps)
     below = below * load_row(norm_weight_ptr, column, channels)
     below = (below + load_row(norm_bias_ptr, column, channels)).to(low)
@@ -53,30 +66,31 @@ def _forward(
         hidden = tl.dot(below, tl.trans(weight1), input_precision=PRECISION)
         hidden = hidden.to(low)
         if KEEP:
-            to = (image * cells + cell)[:, None] * width + unit[None]
+            to = hidden_ptr + image * cells * width
             written = (cell < cells)[:, None] & (unit < width)[None]
-            tl.store(hidden_ptr + to, hidden, written)
+            tl.store(to + cell[:, None] * width + unit[None], hidden, written)
         hidden = hidden.to(tl.float32) + load_row(bias1_ptr, unit, width)
         active = (hidden * normal_cdf(hidden)).to(low).to(weight2.dtype)
         total += tl.dot(active, weight2, input_precision=PRECISION)
     total += load_row(bias2_ptr, column, channels)
     if SCALE:
         total *= tl.load(scale2_ptr + image).to(tl.float32)
-    tl.store(out_ptr + at, (x + total).to(out_ptr.dtype.element_ty), mask)
+    out = (x + total).to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + first + at, out, mask)
 
 
 def cut_branch(x: Tensor) -> tuple[tuple[int, int], dict]:
     """Cut images (B, H, W, C) into tiles, and say how to multiply them."""
     images, height, width, channels = x.shape
     columns = max(16, 1 << max(channels - 1, 0).bit_length())
-    rows = max(16, min(64, 16384 // columns))
+    rows = max(16, min(TILE['rows'], TILE['elements'] // columns))
     precise = torch.get_float32_matmul_precision() == 'highest'
     sizes = dict(
         PRECISION='ieee' if precise else 'tf32',
         # Triton's interpreter would multiply the bits of bfloat16.
         WIDEN=x.device.type == 'cpu',
-        R=rows, C=columns, N=32 if columns <= 512 else 16, num_warps=8,
-        num_stages=1,
+        R=rows, C=columns, N=32 if columns <= 256 else 16,
+        num_warps=8 if columns <= 512 else 16, num_stages=1,
     )  # fmt: skip
     return (divide(height * width, rows), images), sizes
 

@@ -10,13 +10,12 @@ from torch import Tensor
 from .functions import (
     denormalize,
     load_row,
-    locate,
     normal_cdf,
     normalize,
     store_part,
 )
 from .launch import launch, like, operator
-from .mlp_branch import cut_branch
+from .mlp_branch import cut_branch, locate_inside
 
 
 @triton.jit
@@ -28,10 +27,12 @@ def _backward(
     LOW: tl.constexpr, SCALE: tl.constexpr, PRECISION: tl.constexpr,
     WIDEN: tl.constexpr, R: tl.constexpr, C: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
-    cell, column, mask, at = locate(tl.program_id(0), cells, channels, R, C)
-    image, low = tl.program_id(1).to(tl.int64), weight1_ptr.dtype.element_ty
+    low: tl.constexpr = weight1_ptr.dtype.element_ty
+    image = tl.program_id(1).to(tl.int64)
+    cell, column, mask, at = locate_inside(cells, channels, R, C)
+    first, first_hidden = image * cells * channels, image * cells * width
     program = image * tl.num_programs(0) + tl.program_id(0)
-    grad = tl.load(grad_ptr + at, mask, 0.0).to(low)
+    grad = tl.load(grad_ptr + first + at, mask, 0.0).to(low)
     if WIDEN:
         grad = grad.to(tl.float32)
     dbelow = tl.zeros((R, C), tl.float32)
@@ -46,10 +47,10 @@ def _backward(
         )
         if WIDEN:
             weight1, weight2 = weight1.to(tl.float32), weight2.to(tl.float32)
-        to = (image * cells + cell)[:, None] * width + unit[None]
+        to = cell[:, None] * width + unit[None]
         read = (cell < cells)[:, None] & (unit < width)[None]
-        hidden = tl.load(hidden_ptr + to, read, 0.0).to(tl.float32)
-        hidden += load_row(bias1_ptr, unit, width)
+        hidden = tl.load(hidden_ptr + first_hidden + to, read, 0.0)
+        hidden = hidden.to(tl.float32) + load_row(bias1_ptr, unit, width)
         dhidden = tl.dot(grad, tl.trans(weight2), input_precision=PRECISION)
         normal = normal_cdf(hidden)
         density = tl.exp(-0.5 * hidden * hidden) * 0.3989422804014327
@@ -59,24 +60,24 @@ def _backward(
             scale = tl.load(scale2_ptr + image).to(tl.float32)
             active *= scale
             dhidden *= scale
-        tl.store(active_ptr + to, active.to(low), read)
+        tl.store(active_ptr + first_hidden + to, active.to(low), read)
         part = tl.sum(tl.where(read, dhidden, 0.0), 0)
         tl.store(unit_part_ptr + program * width + unit, part, unit < width)
         dhidden = dhidden.to(low)
-        tl.store(dhidden_ptr + to, dhidden, read)
+        tl.store(dhidden_ptr + first_hidden + to, dhidden, read)
         dhidden = dhidden.to(weight1.dtype)
         dbelow += tl.dot(dhidden, weight1, input_precision=PRECISION)
-    x = tl.load(sum_ptr + at, mask, 0.0).to(tl.float32)
-    rest = tl.load(grad_ptr + at, mask, 0.0).to(tl.float32)
+    x = tl.load(sum_ptr + first + at, mask, 0.0).to(tl.float32)
+    rest = tl.load(grad_ptr + first + at, mask, 0.0).to(tl.float32)
     weight = load_row(norm_weight_ptr, column, channels)
     x, deviation = normalize(x, mask, channels, eps)
     below = x * weight + load_row(norm_bias_ptr, column, channels)
-    tl.store(below_ptr + at, below.to(low), mask)
+    tl.store(below_ptr + first + at, below.to(low), mask)
     # Cells outside of the image have no gradient.
     dx = rest + denormalize(dbelow * weight, x, deviation, channels)
-    tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask)
+    tl.store(dx_ptr + first + at, dx.to(dx_ptr.dtype.element_ty), mask)
     if LOW:
-        tl.store(low_ptr + at, dx.to(low), mask)
+        tl.store(low_ptr + first + at, dx.to(low), mask)
     if SCALE:
         dx *= tl.load(scale_ptr + image).to(tl.float32)
         rest *= tl.load(scale2_ptr + image).to(tl.float32)
