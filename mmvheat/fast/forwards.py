@@ -43,7 +43,6 @@ def _conduct(op: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor | None:
     decay = op.propagator.respond(u, op.get_k(u, freq_embed))
     rows, columns = get_bases(u)
     if by_onednn and u.dtype == torch.float32 and u.shape[1] > 16:
-        # Smaller images are faster together.
         u = onednn.conduct(u, decay, rows, columns)
     else:
         mean, rest = split_mean(u)
@@ -121,8 +120,7 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
     )
 
 
-# Method: faster version, the layers whose parameters it uses, and the code of
-# what it restates.
+# Method: faster version, layers whose parameters it uses, code of its source.
 FASTER: dict[str, tuple[Callable[..., Tensor | None], str, str]] = {
     'HeatBlock.forward': (run_block, 'norm1 op norm2 mlp', '6a121679'),
     'HeatConduction.forward': (

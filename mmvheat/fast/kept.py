@@ -3,10 +3,9 @@
 They depend on parameters, which may change at any time and, through
 ``.data``, without a trace. So a decay is kept together with a copy of the
 parameters it was computed from, and used only as long as they are equal to
-it, bit by bit: no write, however done, can meet a stale value. Comparing some
-megabytes takes about a hundredth of the time of an image on a CPU; a GPU
-would have to wait for the answer. Copies and pickles of a model hold nothing
-of this.
+it, bit by bit: no write, however done, can meet a stale value. Comparing takes
+about a hundredth of the time of an image on a CPU; a GPU would have to wait
+for the answer. Copies and pickles of a model hold nothing of this.
 """
 
 from __future__ import annotations
@@ -61,8 +60,7 @@ def keep(
         value._is_kept = True
         entry = _Entry(key, copies, value, value._version)
     others = [e for e in entries if e.key != key]
-    # One assignment, so that threads may share a model. Two keys are enough
-    # for landscape and portrait.
+    # One assignment: threads may share a model. Two keys: landscape, portrait.
     _entries[owner] = (entry, *others[:1])
     return entry.value
 

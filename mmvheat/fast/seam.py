@@ -20,16 +20,11 @@ from mmvheat.ops import heat_response, propagate
 
 _SWITCH = os.environ.get('MMVHEAT_FAST', '1')
 if _SWITCH not in ('0', '1', 'all'):
-    raise ValueError(
-        f'MMVHEAT_FAST must be one of 0, 1, all, but is {_SWITCH!r}'
-    )
+    raise ValueError(f'MMVHEAT_FAST must be 0, 1 or all, not {_SWITCH!r}')
 # Layers whose parameters say what they do, and the modules made of them.
 _PLAIN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Sequential)
-_OWN = (
-    'mmvheat.models.heat_block',
-    'mmvheat.nn.propagator',
-    'mmvheat.models.layers',
-)
+_OWN = 'mmvheat.models.heat_block', 'mmvheat.nn.propagator'
+_OWN += ('mmvheat.models.layers',)
 _enabled = _SWITCH != '0'
 _trial = _SWITCH == 'all'
 
@@ -77,23 +72,26 @@ def accelerated(method: Callable) -> Callable:
     The method takes the module, tensors and other modules. Each call asks
     once whether there is a faster version for them.
     """
+    name = method.__qualname__
 
     @functools.wraps(method)
     def run(self: nn.Module, *args: Tensor | nn.Module) -> Tensor:
-        if torch.compiler.is_compiling():
-            return method(self, *args)
         from .forwards import BY_KERNELS, FASTER
 
-        name = method.__qualname__
-        on_cpu = args[0].device.type == 'cpu' and not is_on_trial()
-        if name in BY_KERNELS and on_cpu or not _is_eager(args):
+        if torch.compiler.is_compiling():
+            ready = name == 'HeatBlock.forward' and is_on_trial()
+            ready = ready and not torch.compiler.is_exporting()
+        else:
+            on_cpu = args[0].device.type == 'cpu' and not is_on_trial()
+            ready = not (name in BY_KERNELS and on_cpu) and _is_eager(args)
+        if not ready:
             return method(self, *args)
         faster, used, code = FASTER.get(name, (None, '', ''))
         plain = list_plain(*(getattr(self, name) for name in used.split()))
         if not faster or plain is None:
             return method(self, *args)
         restated = _list_restated(self, plain) if used else ()
-        if not _is_restated(code, method, *restated):
+        if not _is_as_stated(code, method, *restated):
             return method(self, *args)
         out = faster(self, *args)
         return method(self, *args) if out is None else out
@@ -133,11 +131,16 @@ def list_plain(*layers: nn.Module) -> dict[type, None] | None:
 def _list_restated(module: nn.Module, types: Iterable[type]) -> list:
     """List what else than its method a faster version restates."""
     own = [cls for cls in types if cls.__module__ in _OWN[:2]]
-    return [getattr(type(module), 'get_k', None)] + [
-        getattr(cls, name, None)
-        for cls in own
-        for name in ('forward', 'get_k', 'respond', 'response')
-    ]
+    names = 'forward', 'get_k', 'respond', 'response'
+    found = [getattr(cls, name, None) for cls in own for name in names]
+    return [getattr(type(module), 'get_k', None), *found]
+
+
+def _is_as_stated(code: str, *methods: Callable | None) -> bool:
+    return _is_restated(code, *methods)
+
+
+_is_as_stated._dynamo_marked_constant = True  # torch.compile is to ask it
 
 
 @functools.cache
@@ -147,9 +150,11 @@ def _is_restated(code: str, *methods: Callable | None) -> bool:
     for function in filter(None, (*methods, propagate, heat_response)):
         try:
             source = textwrap.dedent(inspect.getsource(function))
+            body = ast.parse(source).body[0].body[1:]  # behind the docstring
         except OSError:
             return True  # No source was installed, so none was changed.
-        body = ast.parse(source).body[0].body[1:]  # behind the docstring
+        except (SyntaxError, AttributeError):
+            body = []  # A lambda is none of ours.
         text += ast.unparse(ast.Module(body, type_ignores=[]))
     found = hashlib.sha256(text.encode()).hexdigest()[:8]
     if found != code:

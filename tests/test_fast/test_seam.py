@@ -114,7 +114,7 @@ def test_switch_of_a_process(value, enabled, monkeypatch):
 
 def test_other_values_of_the_switch_are_named(monkeypatch):
     monkeypatch.setenv('MMVHEAT_FAST', 'yes')
-    with pytest.raises(ValueError, match="one of 0, 1, all, but is 'yes'"):
+    with pytest.raises(ValueError, match="0, 1 or all, not 'yes'"):
         runpy.run_path(seam.__file__)
 
 

@@ -32,6 +32,11 @@ def has_kernels_on_trial(
     return is_on_trial() and _compile(device, dtype, channels, 'run_on_trial')
 
 
+# torch.compile is to ask, not to record how the answer is found.
+has_kernels._dynamo_marked_constant = True
+has_kernels_on_trial._dynamo_marked_constant = True
+
+
 @functools.cache
 def _is_measured(device: torch.device) -> bool:
     """Tell whether a device is a card of NVIDIA that knows bfloat16."""

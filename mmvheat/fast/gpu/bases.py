@@ -27,7 +27,9 @@ def get_bicubic_weights(new: int, old: int, like: Tensor) -> Tensor:
 def _get(build: Callable, like: Tensor, *sizes: int) -> Tensor:
     """Get a kept matrix that depends on sizes alone, or build it."""
     stream = None
-    if like.is_cuda and not torch.cuda.is_current_stream_capturing():
+    if torch.compiler.is_compiling():
+        build = build.__wrapped__
+    elif like.is_cuda and not torch.cuda.is_current_stream_capturing():
         # One stream must not read or free what another one has ordered.
         stream = torch.cuda.current_stream(like.device).cuda_stream
     elif like.device.type not in ('cpu', 'meta'):

@@ -30,10 +30,11 @@ def run_block(
 
 def can_fuse(block: nn.Module, x: Tensor) -> bool:
     """Tell whether there are kernels for a block, of layers that are plain."""
-    conv, channels = block.op.dwconv, x.shape[-1]
+    conv = block.op.dwconv
+    channels = len(conv.weight)  # not x's: torch.compile may not know that
     return (
         (block.post_norm or block.gamma1 is None)
-        and conv.weight.shape == (channels, 1, 3, 3)
+        and conv.weight.shape == (x.shape[-1], 1, 3, 3)
         and conv.stride == conv.padding == conv.dilation == (1, 1)
         and conv.padding_mode == 'zeros'
         and block.mlp.fc1.kernel_size == block.mlp.fc2.kernel_size == (1, 1)
@@ -79,7 +80,7 @@ def run_fused(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
     scales = [scale if scale is None else scale.flatten() for scale in scales]
     eps = [layers[i].eps for i in (0, 3, 5)]  # of the norms
     whole = not block.post_norm and has_kernels_on_trial(
-        x.device, dtype, x.shape[-1]
+        x.device, dtype, len(block.op.dwconv.weight)
     )
     settings = block.post_norm, dtype, eps, whole
     args = x.contiguous(), k.contiguous(), *scales, settings

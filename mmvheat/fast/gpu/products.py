@@ -33,7 +33,10 @@ def invert(
 
 
 def _multiply(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
-    return torch.bmm(matrix.expand(len(x), -1, -1), x, out=out)
+    matrix = matrix.expand(len(x), -1, -1)
+    if out is not None and torch.compiler.is_compiling():
+        return out.copy_(torch.bmm(matrix, x))
+    return torch.bmm(matrix, x, out=out)
 
 
 def outer(grad: Tensor, x: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ def operator(fake: Callable) -> Callable[[Callable], Callable]:
         @functools.wraps(function)
         def run(x: Tensor, *args, **kwargs):
             direct = x.is_cuda and type(x) is Tensor
+            direct = direct and not torch.compiler.is_compiling()
             return (function if direct else registered)(x, *args, **kwargs)
 
         return run
