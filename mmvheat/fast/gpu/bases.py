@@ -14,17 +14,22 @@ from torch import Tensor
 from mmvheat.ops import bicubic_weights, dct_basis
 
 
-def get_bases(x: Tensor) -> tuple[Tensor, Tensor]:
+def get_bases(
+    x: Tensor, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
     """Get the cosine bases of images (B, H, W, C), not to be written to."""
-    return tuple(_get(_build_basis, x, n) for n in x.shape[1:3])
+    dtype = dtype or x.dtype
+    return tuple(_get(_build_basis, x, dtype, n) for n in x.shape[1:3])
 
 
 def get_bicubic_weights(new: int, old: int, like: Tensor) -> Tensor:
     """Get :func:`mmvheat.ops.bicubic_weights`, not to be written to."""
-    return _get(_build_bicubic_weights, like, new, old)
+    return _get(_build_bicubic_weights, like, like.dtype, new, old)
 
 
-def _get(build: Callable, like: Tensor, *sizes: int) -> Tensor:
+def _get(
+    build: Callable, like: Tensor, dtype: torch.dtype, *sizes: int
+) -> Tensor:
     """Get a kept matrix that depends on sizes alone, or build it."""
     stream = None
     if torch.compiler.is_compiling():
@@ -35,7 +40,7 @@ def _get(build: Callable, like: Tensor, *sizes: int) -> Tensor:
     elif like.device.type not in ('cpu', 'meta'):
         # What a graph allocates belongs to the graph.
         build = build.__wrapped__
-    return build(*sizes, like.dtype, like.device, stream)
+    return build(*sizes, dtype, like.device, stream)
 
 
 def _pad(matrix: Tensor) -> Tensor:

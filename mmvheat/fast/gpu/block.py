@@ -83,7 +83,8 @@ def run_fused(block: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor:
         x.device, dtype, len(block.op.dwconv.weight)
     )
     settings = block.post_norm, dtype, eps, whole
-    args = x.contiguous(), k.contiguous(), *scales, settings
+    bases = get_bases(x, dtype)
+    args = x.contiguous(), k.contiguous(), *scales, *bases, settings
     # Everything has its dtype by now.
     with no_autocast(x):
         if torch.is_grad_enabled():
@@ -96,6 +97,8 @@ def _run(
     k: Tensor,
     scale1: Tensor | None,
     scale2: Tensor | None,
+    rows: Tensor,
+    columns: Tensor,
     settings: Settings,
     pairs: list[Pair],
     keep: bool,
@@ -107,10 +110,11 @@ def _run(
 
     post_norm, dtype, (eps1, eps, eps2), whole = settings
     norm1, norm2, fc1, fc2, *op = pairs
+    bases = rows, columns
     if post_norm:
         x1 = x.to(dtype)
         total = means.sum_cells(x1)
-        branch, *kept = _conduct(x1, total, k, eps, *op, keep=keep)
+        branch, *kept = _conduct(x1, total, k, *bases, eps, *op, keep=keep)
         low = dtype != x.dtype
         x1, below = norm_add(branch, x, scale1, *norm1, eps1, low)
         below = below if low else x1
@@ -119,7 +123,7 @@ def _run(
         x1, total = norm_sum(x, *norm1, eps1, dtype)
         *op, (weight, bias) = op
         op.append((weight, None))  # the bias is added with the branch
-        branch, *kept = _conduct(x1, total, k, eps, *op, keep=keep)
+        branch, *kept = _conduct(x1, total, k, *bases, eps, *op, keep=keep)
         if whole:
             out, *more = run_mlp_branch(
                 x, branch, bias, scale1, *norm2, eps2, *fc1, *fc2, scale2, keep
@@ -157,6 +161,8 @@ def _conduct(
     x: Tensor,
     total: Tensor,
     k: Tensor,
+    rows: Tensor,
+    columns: Tensor,
     eps: float,
     conv: Pair,
     linear: Pair,
@@ -180,7 +186,6 @@ def _conduct(
         u, z = (F.linear(x, half) for half in linear[0].chunk(2))
     else:
         u, z = F.linear(x, linear[0]).chunk(2, dim=-1)
-    rows, columns = get_bases(u)
     spectrum = transform(u, rows, columns)
     del u
     decayed = decay.decay(spectrum, k)
@@ -195,8 +200,10 @@ class _Block(torch.autograd.Function):
     """Runs a block in training."""
 
     @staticmethod
-    def forward(ctx, x, k, scale1, scale2, settings, *params) -> Tensor:
-        args = x, k, scale1, scale2
+    def forward(
+        ctx, x, k, scale1, scale2, rows, columns, settings, *params
+    ) -> Tensor:
+        args = x, k, scale1, scale2, rows, columns
         pairs = pair(params, settings[1])
         out, *kept = _run(*args, settings, pairs, keep=True)
         ctx.settings = settings
@@ -206,7 +213,7 @@ class _Block(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # with_cp lets it be asked for once
-        args, params, cast = saved[:4], saved[4:20], saved[20:36]
+        args, params, cast = saved[:6], saved[6:22], saved[22:38]
         if torch.is_grad_enabled():  # to be differentiated once more
             out = run_plain(*args, ctx.settings, *params)
             wanted = [t for t in args[:2] + params if t.requires_grad]
@@ -218,7 +225,7 @@ class _Block(torch.autograd.Function):
         else:
             dx, dk, dparams = differentiate(
                 grad.contiguous(), *args, ctx.settings,
-                list(zip(cast[::2], cast[1::2])), *saved[36:],
+                list(zip(cast[::2], cast[1::2])), *saved[38:],
             )  # fmt: skip
             dparams = cast_like(dparams, params)
-        return dx, dk, None, None, None, *dparams
+        return dx, dk, None, None, None, None, None, *dparams

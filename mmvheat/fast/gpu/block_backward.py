@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mmvheat.ops import heat_decay
 
-from .bases import get_bases
 from .params import Pair, pair
 from .products import invert, outer, transform
 
@@ -25,6 +24,8 @@ def differentiate(
     k: Tensor,
     scale1: Tensor | None,
     scale2: Tensor | None,
+    rows: Tensor,
+    columns: Tensor,
     settings: Settings,
     pairs: list[Pair],
     conv_out: Tensor,
@@ -97,8 +98,8 @@ def differentiate(
     else:
         below = low if len(low) else dx1
     dconv, dk, *dop, dout_weight = _conduct_backward(
-        below, None if post_norm else scale1, k, eps, *op, conv_out, spectrum,
-        rest, z, mean, both,
+        below, None if post_norm else scale1, k, rows, columns, eps, *op,
+        conv_out, spectrum, rest, z, mean, both,
     )  # fmt: skip
     below = convolution.convolve_back(dconv, conv[0])
     if post_norm:
@@ -119,6 +120,8 @@ def _conduct_backward(
     grad: Tensor,
     scale: Tensor | None,
     k: Tensor,
+    rows: Tensor,
+    columns: Tensor,
     eps: float,
     linear: Pair,
     out_norm: Pair,
@@ -140,7 +143,6 @@ def _conduct_backward(
         grad @ out_linear[0], scale, rest, both, z, *out_norm, eps
     )
     dout_weight = outer(grad, active)
-    rows, columns = get_bases(rest)
     dspectrum, dk = decay.decay_backward(
         transform(drest, rows, columns), spectrum, k
     )
@@ -161,6 +163,8 @@ def run_plain(
     k: Tensor,
     scale1: Tensor | None,
     scale2: Tensor | None,
+    rows: Tensor,
+    columns: Tensor,
     settings: Settings,
     *params: Tensor,
 ) -> Tensor:
@@ -179,7 +183,6 @@ def run_plain(
         x = F.conv2d(x, weight, bias, padding=1, groups=len(weight))
         u, z = F.linear(x.permute(0, 2, 3, 1), *linear).chunk(2, dim=-1)
         mean = u.detach().mean((1, 2), keepdim=True)
-        rows, columns = get_bases(u)
         spectrum = transform(u - mean, rows, columns)
         spectrum = spectrum * heat_decay(k.relu()).to(dtype)
         u = mean + transform(spectrum, rows.t(), columns.t())
