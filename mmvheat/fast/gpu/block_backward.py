@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -150,7 +148,7 @@ def _conduct_backward(
     invert(dspectrum, rows, columns, out=duz[..., : z.shape[-1]])
     *dout_norm, dz_sum = parts.sum(2)
     # The lowest frequency is the sum of all cells, but for a factor.
-    factor = math.sqrt(dspectrum.shape[1] * dspectrum.shape[2])
+    factor = (dspectrum.shape[1] * dspectrum.shape[2]) ** 0.5
     sums = torch.cat([factor * dspectrum[:, 0, 0].float(), dz_sum], 1)
     # What was convolved is kept without its mean.
     dweight = outer(duz, conv_out).float().addmm_(sums.t(), mean)

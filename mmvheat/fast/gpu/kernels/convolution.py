@@ -88,7 +88,9 @@ def cut_rows(
 ) -> tuple[tuple[int, int, int], dict[str, int]]:
     """Cut images into tiles; returns the grid and the sizes of a tile."""
     images, height, width, channels = x.shape
-    rows = min(tile['ROWS'], 1 << max(height - 1, 0).bit_length())
+    rows = tile['ROWS']
+    while rows > 1 and rows >= 2 * height:
+        rows //= 2
     tiles = divide(width, tile['W']) * divide(channels, tile['C'])
     return (tiles, divide(height, rows), images), {**tile, 'ROWS': rows}
 
