@@ -74,7 +74,15 @@ def train(block, compiled, *inputs):
 
 
 @pytest.mark.parametrize(
-    'kwargs', [{}, dict(drop_path=0.5), dict(post_norm=True)], ids=str
+    'kwargs',
+    [
+        dict(drop_path=0.5),
+        *(
+            pytest.param(kwargs, marks=pytest.mark.slow)
+            for kwargs in ({}, dict(post_norm=True))
+        ),
+    ],
+    ids=str,
 )
 def test_training_with_any_size(compile_block, programs, kwargs):
     block = make_block(**kwargs)
