@@ -53,7 +53,7 @@ docs-links: $(DOCS)/.complete  ## check the links to other sites; needs a networ
 test: $(ENV_READY)  ## run the fast tests: 8 minutes
 	$(PYTEST) -m 'not slow and not gpu'
 
-test-slow: $(ENV_READY)  ## run the slow tests: 10 minutes
+test-slow: $(ENV_READY)  ## run the slow tests: 11 minutes
 	$(PYTEST) -m slow
 
 test-gpu: $(ENV_READY)  ## run the acceptance suite of a GPU, 15 minutes
