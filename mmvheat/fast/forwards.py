@@ -1,7 +1,4 @@
-"""Faster versions of the modules' forwards; the plain ones say what they do.
-
-A version returns None where it has nothing faster.
-"""
+"""Faster versions of the modules' forwards, or None where there is none."""
 
 from __future__ import annotations
 
@@ -102,6 +99,7 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
     if (
         not type(law).__module__.startswith('mmvheat.nn.')
         or law.uses_input
+        or 'response' in vars(law)
         or k.dim() == x.dim()
     ):
         return None
@@ -114,7 +112,7 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
     settings = [v for v in vars(law).values() if isinstance(v, (int, float))]
     return keep(
         law,
-        (x.shape[1:-1], x.dtype, *settings),
+        (x.shape[1:-1], x.dtype, type(law).response, *settings),
         (k, *law.parameters()),
         compute,
     )
@@ -136,6 +134,5 @@ FASTER: dict[str, tuple[Callable[..., Tensor | None], str, str]] = {
     'vHeat.normalize_output': (normalize_output, '', '235044a2'),
     'HeatStage.resize_freq_embed': (_resize_freq_embed, '', '5f204d1a'),
 }
-# Those that a CPU need not be asked for.
 BY_KERNELS = ('HeatBlock.forward', 'LayerNorm.forward', 'Stem.forward')
-BY_KERNELS += ('vHeat.normalize_output',)
+BY_KERNELS += ('vHeat.normalize_output',)  # A CPU need not be asked for these.

@@ -25,6 +25,8 @@ if _SWITCH not in ('0', '1', 'all'):
 _PLAIN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Sequential)
 _OWN = 'mmvheat.models.heat_block', 'mmvheat.nn.propagator'
 _OWN += ('mmvheat.models.layers',)
+# Methods that a faster version may restate.
+_RESTATED = 'forward', 'get_k', 'respond', 'response'
 _enabled = _SWITCH != '0'
 _trial = _SWITCH == 'all'
 
@@ -117,7 +119,7 @@ def list_plain(*layers: nn.Module) -> dict[type, None] | None:
             or own['_forward_hooks']
             or own['_backward_pre_hooks']
             or own['_backward_hooks']
-            or 'forward' in own
+            or not own.keys().isdisjoint(_RESTATED)
         ):
             return None
         for parameter in own['_parameters'].values():
@@ -131,8 +133,7 @@ def list_plain(*layers: nn.Module) -> dict[type, None] | None:
 def _list_restated(module: nn.Module, types: Iterable[type]) -> list:
     """List what else than its method a faster version restates."""
     own = [cls for cls in types if cls.__module__ in _OWN[:2]]
-    names = 'forward', 'get_k', 'respond', 'response'
-    found = [getattr(cls, name, None) for cls in own for name in names]
+    found = [getattr(cls, name, None) for cls in own for name in _RESTATED]
     return [getattr(type(module), 'get_k', None), *found]
 
 

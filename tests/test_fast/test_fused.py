@@ -275,8 +275,13 @@ def drop_bias(block):
     block.op.linear.bias = None
 
 
+def change_law(block):
+    block.op.propagator.response = lambda s, k, x: torch.exp(-3 * k * s)
+
+
 @pytest.mark.parametrize(
-    'change', [change_layer, scale_channels, widen_convolution, drop_bias]
+    'change',
+    [change_layer, scale_channels, widen_convolution, drop_bias, change_law],
 )
 def test_declines_what_has_no_kernel(make_block, fused_blocks, change):
     block, inputs = make_block(), make_inputs(2, 3, 4)

@@ -188,6 +188,23 @@ def test_no_write_goes_unseen(model, write, autocast):
         assert_fresh(model)
 
 
+@pytest.mark.filterwarnings('ignore:HeatConduction.forward')
+@pytest.mark.parametrize('place', ['class', 'instance'])
+def test_other_laws_are_seen(model, place, monkeypatch):
+    law = model.layers[0].blocks[0].op.propagator
+    if place == 'class':
+        law = type(law)
+
+    def respond(*args):
+        s, k, _ = args[-3:]
+        return torch.exp(-3 * k * s)
+
+    before = run(model)
+    monkeypatch.setattr(law, 'response', respond)
+    assert not run(model)[0].equal(before[0])
+    assert_fresh(model)
+
+
 @pytest.mark.parametrize('assign', [False, True])
 def test_loaded_weights_are_seen(model, assign):
     run(model)
