@@ -3,7 +3,7 @@
 ``import mmvheat`` makes the change ``configs``. The others come with
 ``mmvheat.engine``, which every config of this package imports. The variable
 ``MMVHEAT_COMPAT`` names the changes to make, all by default:
-``MMVHEAT_COMPAT=configs,hooks`` leaves ``checkpoints`` out, and
+``MMVHEAT_COMPAT=configs,hooks`` leaves the others out, and
 ``MMVHEAT_COMPAT=`` leaves out all.
 """
 
@@ -106,12 +106,14 @@ def keep_memory() -> None:
     """Let glibc keep the memory of freed tensors, where no GPU has them.
 
     It hands what is larger than 32 MB back to the kernel at once, which
-    clears the same memory again for the next tensor of that size.
+    clears the same memory again for the next tensor of that size. Who has
+    set one of glibc's variables, ``MALLOC_...``, keeps it.
     """
     import torch
 
     glibc = platform.libc_ver()[0] == 'glibc'
-    if not glibc or torch.cuda.is_available():
+    chosen = any(name.startswith('MALLOC_') for name in os.environ)
+    if not glibc or chosen or torch.cuda.is_available():
         return
     trim_threshold, mmap_max = -1, -4  # names of malloc.h
     mallopt = ctypes.CDLL(None).mallopt

@@ -10,13 +10,6 @@ FLOPs, and layers that are hooked, pruned or replaced.
 the plain forwards everywhere. ``MMVHEAT_FAST=1`` is the default; with ``all``,
 in a part of a program ``with mmvheat.fast.on_trial():``, kernels run also on
 devices that have not been measured with them, and where torch.compile records.
-
-============  ============================================================
-``gpu``       Blocks and norms by Triton's kernels, cosine bases kept
-``onednn``    Products by oneDNN at evaluation, on a CPU
-``kept``      Decays kept at evaluation on a CPU
-``forwards``  The versions of the modules' forwards made of these
-============  ============================================================
 """
 
 from .seam import accelerated, disabled, is_enabled, is_on_trial, on_trial

@@ -50,11 +50,11 @@ def _conduct(op: nn.Module, x: Tensor, freq_embed: Tensor) -> Tensor | None:
 
 
 def _run_mlp(mlp: nn.Module, x: Tensor) -> Tensor | None:
-    if not onednn.has_onednn(x) or _learns(mlp, x):
+    if x.dim() != 4 or not onednn.has_onednn(x) or _learns(mlp, x):
         return None
     for conv, activation in ((mlp.fc1, 'gelu'), (mlp.fc2, 'none')):
-        sizes = conv.kernel_size, conv.stride, conv.padding, conv.groups
-        if sizes != ((1, 1), (1, 1), (0, 0), 1):
+        linear = getattr(conv, 'stride', 0) == (1, 1) and not any(conv.padding)
+        if not linear or conv.weight.shape[1:] != (x.shape[-1], 1, 1):
             return None
         x = onednn.linear(x, conv.weight.flatten(1), conv.bias, activation)
     return x
@@ -86,9 +86,10 @@ def _resize_freq_embed(
 
 
 def _keep_k(op: nn.Module, u: Tensor, freq_embed: Tensor) -> Tensor:
+    kinds = map(type, op.to_k.modules())
     return keep(
         op,
-        ('k', freq_embed.shape, get_compute_dtype(freq_embed)),
+        (freq_embed.shape, *kinds, get_compute_dtype(freq_embed)),
         (freq_embed, *op.to_k.parameters()),
         lambda: op.to_k(freq_embed),
     )
@@ -120,19 +121,19 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
 
 # Method: faster version, layers whose parameters it uses, code of its source.
 FASTER: dict[str, tuple[Callable[..., Tensor | None], str, str]] = {
-    'HeatBlock.forward': (run_block, 'norm1 op norm2 mlp', '6a121679'),
+    'HeatBlock.forward': (run_block, 'norm1 op norm2 mlp', 'eae6c1f7'),
     'HeatConduction.forward': (
         _conduct,
         'dwconv linear to_k propagator out_norm out_linear',
-        '16332206',
+        'ee09da51',
     ),
-    'HeatConduction.get_k': (_keep_k, 'to_k', '9e98bd36'),
-    'Mlp.forward': (_run_mlp, 'fc1 fc2', 'bd423475'),
+    'HeatConduction.get_k': (_keep_k, 'to_k', 'fed415c8'),
+    'Mlp.forward': (_run_mlp, 'fc1 fc2', 'dc1f8a0e'),
     'Propagator.respond': (_keep_response, '', 'ed89bde3'),
     'LayerNorm.forward': (run_norm, '', '3afad897'),
-    'Stem.forward': (run_stem, 'conv1 norm1 conv2', '1788499a'),
+    'Stem.forward': (run_stem, 'conv1 norm1 conv2', 'add90961'),
     'vHeat.normalize_output': (normalize_output, '', '235044a2'),
     'HeatStage.resize_freq_embed': (_resize_freq_embed, '', '5f204d1a'),
 }
 BY_KERNELS = ('HeatBlock.forward', 'LayerNorm.forward', 'Stem.forward')
-BY_KERNELS += ('vHeat.normalize_output',)  # A CPU need not be asked for these.
+BY_KERNELS += ('vHeat.normalize_output',)

@@ -13,7 +13,7 @@ import functools
 import torch
 from torch import Tensor
 
-from mmvheat.ops import get_compute_dtype, split_mean
+from mmvheat.ops import get_compute_dtype, is_autocast, split_mean
 
 
 def has_onednn(x: Tensor) -> bool:
@@ -41,9 +41,10 @@ def linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = 'none'
 ) -> Tensor:
     """Compute a linear layer, and GELU (``'gelu'``) or SiLU (``'swish'``)."""
-    dtype = get_compute_dtype(x)
-    x, weight = x.to(dtype), weight.to(dtype)
-    bias = None if bias is None else bias.to(dtype)
+    if is_autocast(x):
+        dtype = get_compute_dtype(x)
+        x, weight = x.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
     return torch.ops.mkldnn._linear_pointwise(
         x, weight, bias, activation, [], 'none'
     )

@@ -9,7 +9,7 @@ import inspect
 import os
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -27,6 +27,12 @@ _OWN = 'mmvheat.models.heat_block', 'mmvheat.nn.propagator'
 _OWN += ('mmvheat.models.layers',)
 # Methods that a faster version may restate.
 _RESTATED = 'forward', 'get_k', 'respond', 'response'
+_GLOBAL_HOOKS = [
+    getattr(nn.modules.module, f'_global_{when}_hooks')
+    for when in ('forward_pre', 'forward', 'backward_pre', 'backward')
+]
+# torch 2.6 cannot tell; up to 2.11 it takes what is compiled for exported.
+_is_exporting = getattr(torch.compiler, 'is_exporting', lambda: True)
 _enabled = _SWITCH != '0'
 _trial = _SWITCH == 'all'
 
@@ -71,33 +77,39 @@ def is_enabled() -> bool:
 def accelerated(method: Callable) -> Callable:
     """Let a faster version stand in for a method of a module, where it can.
 
-    The method takes the module, tensors and other modules. Each call asks
-    once whether there is a faster version for them.
+    The method takes the module, tensors and other modules.
     """
     name = method.__qualname__
 
     @functools.wraps(method)
-    def run(self: nn.Module, *args: Tensor | nn.Module) -> Tensor:
+    def run(self: nn.Module, *args: Tensor | nn.Module, **kwargs) -> Tensor:
         from .forwards import BY_KERNELS, FASTER
 
+        if kwargs:
+            return method(self, *args, **kwargs)
         if torch.compiler.is_compiling():
             ready = name == 'HeatBlock.forward' and is_on_trial()
-            ready = ready and not torch.compiler.is_exporting()
+            ready = ready and not _is_exporting()
         else:
-            on_cpu = args[0].device.type == 'cpu' and not is_on_trial()
-            ready = not (name in BY_KERNELS and on_cpu) and _is_eager(args)
+            # A CPU need not be asked for kernels.
+            ready = name not in BY_KERNELS or is_on_trial()
+            ready = ready or getattr(args[0], 'is_cpu', True) is False
+            ready = ready and _is_eager(args)
         if not ready:
             return method(self, *args)
         faster, used, code = FASTER.get(name, (None, '', ''))
         plain = list_plain(*(getattr(self, name) for name in used.split()))
         if not faster or plain is None:
             return method(self, *args)
-        restated = _list_restated(self, plain) if used else ()
-        if not _is_as_stated(code, method, *restated):
+        own = [cls for cls in plain if cls.__module__ in _OWN]
+        own = [type(self), *own] if used else []
+        stated = [getattr(cls, key, None) for cls in own for key in _RESTATED]
+        if not _is_as_stated(code, method, *stated):
             return method(self, *args)
         out = faster(self, *args)
         return method(self, *args) if out is None else out
 
+    run._plain = method
     return run
 
 
@@ -119,7 +131,7 @@ def list_plain(*layers: nn.Module) -> dict[type, None] | None:
             or own['_forward_hooks']
             or own['_backward_pre_hooks']
             or own['_backward_hooks']
-            or not own.keys().isdisjoint(_RESTATED)
+            or any(name in own for name in _RESTATED)
         ):
             return None
         for parameter in own['_parameters'].values():
@@ -128,13 +140,6 @@ def list_plain(*layers: nn.Module) -> dict[type, None] | None:
         types[kind] = None
         rest.extend(reversed(own['_modules'].values()))
     return types
-
-
-def _list_restated(module: nn.Module, types: Iterable[type]) -> list:
-    """List what else than its method a faster version restates."""
-    own = [cls for cls in types if cls.__module__ in _OWN[:2]]
-    found = [getattr(cls, name, None) for cls in own for name in _RESTATED]
-    return [getattr(type(module), 'get_k', None), *found]
 
 
 def _is_as_stated(code: str, *methods: Callable | None) -> bool:
@@ -150,13 +155,15 @@ def _is_restated(code: str, *methods: Callable | None) -> bool:
     text = ''
     for function in filter(None, (*methods, propagate, heat_response)):
         try:
-            source = textwrap.dedent(inspect.getsource(function))
-            body = ast.parse(source).body[0].body[1:]  # behind the docstring
+            code_object = getattr(function, '_plain', function).__code__
+            source = textwrap.dedent(inspect.getsource(code_object))
+            node = ast.parse(source).body[0]
+            documented = ast.get_docstring(node) is not None
+            text += ast.unparse(ast.Module(node.body[documented:], []))
         except OSError:
             return True  # No source was installed, so none was changed.
-        except (SyntaxError, AttributeError):
-            body = []  # A lambda is none of ours.
-        text += ast.unparse(ast.Module(body, type_ignores=[]))
+        except (SyntaxError, AttributeError, TypeError):
+            text += repr(function)  # A lambda, or a mock, is none of ours.
     found = hashlib.sha256(text.encode()).hexdigest()[:8]
     if found != code:
         warnings.warn(
@@ -181,7 +188,7 @@ def _is_eager(args: tuple[Tensor | nn.Module, ...]) -> bool:
         )
         and torch._C._functorch.peek_interpreter_stack() is None
         and torch.autograd.forward_ad._current_level < 0
-        and not torch.nn.modules.module._has_any_global_hook()
+        and not any(_GLOBAL_HOOKS)
     )
 
 

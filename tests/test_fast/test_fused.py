@@ -92,6 +92,16 @@ def test_training(make_block, fused_blocks, kind, size):
 
 
 @pytest.mark.usefixtures('kernels')
+@pytest.mark.usefixtures('kernels')
+def test_no_images(make_block, fused_blocks):
+    block, inputs = make_block(), make_inputs(0, 3, 5)
+    with fast.on_trial():
+        out, *gradients = train(block, *inputs)
+    assert fused_blocks == [block]
+    assert out.shape == (0, 3, 5, 12)
+    assert not any(gradient.any() for gradient in gradients)
+
+
 @pytest.mark.parametrize('post_norm', [False, True])
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize(
@@ -279,17 +289,45 @@ def change_law(block):
     block.op.propagator.response = lambda s, k, x: torch.exp(-3 * k * s)
 
 
+def deepen_k(block):
+    layers = torch.nn.Linear(12, 12), torch.nn.ReLU()
+    block.op.to_k = torch.nn.Sequential(*block.op.to_k, *layers)
+
+
+def drop_bias_of_k(block):
+    block.op.to_k[0].bias = None
+
+
+def make_linear(block):
+    block.mlp.fc1, block.mlp.fc2 = (
+        torch.nn.Linear(*sizes) for sizes in ((12, 48), (48, 12))
+    )
+
+
+@pytest.mark.parametrize('learns', [False, True])
 @pytest.mark.parametrize(
     'change',
-    [change_layer, scale_channels, widen_convolution, drop_bias, change_law],
+    [
+        change_layer,
+        scale_channels,
+        widen_convolution,
+        drop_bias,
+        change_law,
+        deepen_k,
+        drop_bias_of_k,
+        make_linear,
+    ],
 )
-def test_declines_what_has_no_kernel(make_block, fused_blocks, change):
-    block, inputs = make_block(), make_inputs(2, 3, 4)
+def test_declines_what_has_no_kernel(make_block, fused_blocks, change, learns):
+    block, inputs = make_block().eval(), make_inputs(2, 3, 4)
     change(block)
-    with fast.on_trial():
-        got = block(*inputs)
-    with fast.disabled():
-        expected = block(*inputs)
+    with torch.set_grad_enabled(learns):
+        with fast.on_trial():
+            got = block(*inputs)
+        by_default = block(*inputs)
+        with fast.disabled():
+            expected = block(*inputs)
+    torch.testing.assert_close(by_default, expected, rtol=0, atol=1e-5)
     assert not fused_blocks
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 

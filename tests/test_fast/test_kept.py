@@ -205,6 +205,17 @@ def test_other_laws_are_seen(model, place, monkeypatch):
     assert_fresh(model)
 
 
+def test_other_layers_of_the_same_weights_are_seen(model):
+    before = run(model)
+    for stage in model.layers:
+        for block in stage.blocks:
+            block.op.to_k = torch.nn.Sequential(
+                block.op.to_k[0], torch.nn.Softplus()
+            )
+    assert not run(model)[0].equal(before[0])
+    assert_fresh(model)
+
+
 @pytest.mark.parametrize('assign', [False, True])
 def test_loaded_weights_are_seen(model, assign):
     run(model)

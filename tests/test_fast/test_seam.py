@@ -1,9 +1,11 @@
 """Faster forwards stand in for plain ones where they give the same."""
 
 import contextlib
+import functools
 import importlib.util
 import runpy
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from mmvheat.models import heat_block
 from mmvheat.models.heat_block import Mlp
 from mmvheat.models.layers import ChannelsLastConv2d
 from mmvheat.nn import HeatPropagator
+from mmvheat.ops import heat_response
 
 IMAGE = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
 
@@ -174,6 +177,64 @@ def test_edited_laws_are_seen(build, monkeypatch, context, method):
         outputs = model(IMAGE)
     with fast.disabled():
         torch.testing.assert_close(outputs, model(IMAGE), rtol=0, atol=1e-5)
+
+
+def wrap_law(response):
+    @functools.wraps(response)
+    def wrapped(self, s, k, x):
+        return response(self, s, 30 * k, x)
+
+    return wrapped
+
+
+def begin_otherwise(response):
+    def changed(self, s, k, x):
+        k = 30 * k
+        return heat_response(s, k)
+
+    return changed
+
+
+@pytest.mark.filterwarnings('ignore:Heat')
+@pytest.mark.parametrize(
+    'change', [wrap_law, begin_otherwise, lambda _: mock.MagicMock()]
+)
+def test_what_hides_a_change_is_seen(build, monkeypatch, change, taken):
+    changed = change(HeatPropagator.response)
+    monkeypatch.setattr(HeatPropagator, 'response', changed)
+    if isinstance(changed, mock.MagicMock):
+        changed.side_effect = lambda s, k, x: torch.exp(-s * k)
+    model = build().eval()
+    with torch.no_grad(), fast.on_trial():
+        model(IMAGE)
+    assert not {'HeatBlock.forward', 'HeatConduction.forward'} & set(taken)
+
+
+@pytest.mark.filterwarnings('ignore:Mlp.forward')
+def test_patched_layers_are_seen(monkeypatch):
+    mlp, x = Mlp(6, 24), torch.randn(2, 5, 7, 6)
+    forward = ChannelsLastConv2d.forward
+
+    def double(self, x):
+        return 2 * forward(self, x)
+
+    monkeypatch.setattr(ChannelsLastConv2d, 'forward', double)
+    with torch.no_grad():
+        got = mlp(x)
+        with fast.disabled():
+            torch.testing.assert_close(got, mlp(x))
+
+
+def test_calls_of_any_form():
+    mlp, x = Mlp(6, 24), torch.randn(2, 5, 7, 6)
+    program = torch.fx.symbolic_trace(mlp)
+    with torch.no_grad():
+        torch.testing.assert_close(mlp(x=x), mlp(x))
+        torch.testing.assert_close(program(x), mlp(x))
+        with pytest.raises(RuntimeError):
+            mlp(x.bfloat16())
+        with pytest.raises(RuntimeError, match='channels'):
+            mlp(x[..., :5])
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,16 @@ def can_fuse(block: nn.Module, x: Tensor) -> bool:
         and conv.weight.shape == (x.shape[-1], 1, 3, 3)
         and conv.stride == conv.padding == conv.dilation == (1, 1)
         and conv.padding_mode == 'zeros'
-        and block.mlp.fc1.kernel_size == block.mlp.fc2.kernel_size == (1, 1)
-        and all(layer.bias is not None for layer in _list_layers(block))
+        and all(
+            isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+            for layer in (block.mlp.fc1, block.mlp.fc2)
+        )
+        and isinstance(block.op.to_k, nn.Sequential)
+        and [type(layer) for layer in block.op.to_k] == [nn.Linear, nn.ReLU]
+        and all(
+            layer.bias is not None
+            for layer in (block.op.to_k[0], *_list_layers(block))
+        )
         and x.dtype in DTYPES
         # Addresses inside of an image have 32 bits.
         and x[:1].numel() * block.mlp.fc1.out_channels < 2**31 * channels

@@ -17,16 +17,20 @@ def transform(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Returns:
         Tensor: Shape (B, H, W, C).
     """
-    x, shape = _multiply(columns, x.flatten(0, 1)), x.shape
-    return _multiply(rows, x.view(*shape[:2], -1)).view(shape)
+    images, height, width, channels = shape = x.shape
+    x = _multiply(columns, x.flatten(0, 1))
+    return _multiply(rows, x.view(images, height, width * channels)).view(
+        shape
+    )
 
 
 def invert(
     x: Tensor, rows: Tensor, columns: Tensor, out: Tensor | None = None
 ) -> Tensor:
     """Invert :func:`transform`, perhaps to some channels of a tensor."""
-    shape = x.shape
-    x = _multiply(rows.t(), x.flatten(2)).view(-1, *shape[2:])
+    images, height, width, channels = shape = x.shape
+    x = _multiply(rows.t(), x.flatten(2))
+    x = x.view(images * height, width, channels)
     if out is not None:
         out = out.flatten(0, 1)
     return _multiply(columns.t(), x, out).view(shape)

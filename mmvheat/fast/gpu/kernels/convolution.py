@@ -70,10 +70,10 @@ def _convolve(
     w8 = _weight(weight_ptr, 8, channel, channels, FLIP)
     for i in range(ROWS + 2):
         row = tl.full((1, 1), first - 1 + i, tl.int32)
-        extent = height, width, channels
-        a = load_cells(x_ptr, image, row, column - 1, channel, *extent)
-        b = load_cells(x_ptr, image, row, column, channel, *extent)
-        c = load_cells(x_ptr, image, row, column + 1, channel, *extent)
+        h, w, n = height, width, channels
+        a = load_cells(x_ptr, image, row, column - 1, channel, h, w, n)
+        b = load_cells(x_ptr, image, row, column, channel, h, w, n)
+        c = load_cells(x_ptr, image, row, column + 1, channel, h, w, n)
         upper += w6 * a + w7 * b + w8 * c
         at = out_ptr + image + ((row - 1) * width + column) * channels
         done = mask & (row > first) & (row <= height)

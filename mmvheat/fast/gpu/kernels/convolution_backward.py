@@ -28,13 +28,13 @@ def _differentiate(
     here = tl.zeros((W, C), tl.float32)
     for i in range(ROWS + 2):
         row = tl.full((1, 1), first - 1 + i, tl.int32)
-        extent = height, width, channels
+        h, w, n = height, width, channels
         # Of the rows of the output, those of this tile alone.
         own = tl.where(row + 1 < first + ROWS, row + 1, height)
-        lower = load_cells(grad_ptr, image, own, column, channel, *extent)
-        a = load_cells(x_ptr, image, row, column - 1, channel, *extent)
-        b = load_cells(x_ptr, image, row, column, channel, *extent)
-        c = load_cells(x_ptr, image, row, column + 1, channel, *extent)
+        lower = load_cells(grad_ptr, image, own, column, channel, h, w, n)
+        a = load_cells(x_ptr, image, row, column - 1, channel, h, w, n)
+        b = load_cells(x_ptr, image, row, column, channel, h, w, n)
+        c = load_cells(x_ptr, image, row, column + 1, channel, h, w, n)
         w0, w1, w2 = w0 + lower * a, w1 + lower * b, w2 + lower * c
         w3, w4, w5 = w3 + here * a, w4 + here * b, w5 + here * c
         w6, w7, w8 = w6 + upper * a, w7 + upper * b, w8 + upper * c
