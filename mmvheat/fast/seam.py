@@ -25,7 +25,6 @@ if _SWITCH not in ('0', '1', 'all'):
 _PLAIN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Sequential)
 _OWN = 'mmvheat.models.heat_block', 'mmvheat.nn.propagator'
 _OWN += ('mmvheat.models.layers',)
-# Methods that a faster version may restate.
 _RESTATED = 'forward', 'get_k', 'respond', 'response'
 _GLOBAL_HOOKS = [
     getattr(nn.modules.module, f'_global_{when}_hooks')
@@ -90,6 +89,7 @@ def accelerated(method: Callable) -> Callable:
         if torch.compiler.is_compiling():
             ready = name == 'HeatBlock.forward' and is_on_trial()
             ready = ready and not _is_exporting()
+            ready = ready and torch.autograd.forward_ad._current_level < 0
         else:
             # A CPU need not be asked for kernels.
             ready = name not in BY_KERNELS or is_on_trial()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from mmvheat import fast
 from mmvheat.models import HeatBlock
@@ -131,6 +132,18 @@ def test_plain_code_where_kernels_would_not_do(
         expected = block(*inputs)
     torch.testing.assert_close(got, expected)
     assert not list_kernels(programs[0])
+
+
+@torch.no_grad()
+def test_forward_mode_differentiation(compile_block):
+    block, (x, freq_embed) = make_block().eval(), make_inputs(2, 3, 5)
+    tangents = []
+    with fast.on_trial(), forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        for run in (compile_block(block), block):
+            out = run(dual, freq_embed)
+            tangents.append(forward_ad.unpack_dual(out).tangent)
+    torch.testing.assert_close(*tangents)
 
 
 @torch.no_grad()
