@@ -92,7 +92,6 @@ def test_training(make_block, fused_blocks, kind, size):
 
 
 @pytest.mark.usefixtures('kernels')
-@pytest.mark.usefixtures('kernels')
 def test_no_images(make_block, fused_blocks):
     block, inputs = make_block(), make_inputs(0, 3, 5)
     with fast.on_trial():
@@ -102,6 +101,7 @@ def test_no_images(make_block, fused_blocks):
     assert not any(gradient.any() for gradient in gradients)
 
 
+@pytest.mark.usefixtures('kernels')
 @pytest.mark.parametrize('post_norm', [False, True])
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize(
