@@ -17,6 +17,31 @@ def locate(tile, cells, channels, R: tl.constexpr, C: tl.constexpr):
 
 
 @triton.jit
+def locate_inside(cells, channels, R: tl.constexpr, C: tl.constexpr):
+    """Do as ``locate``, with addresses in the image, of 32 bits."""
+    cell = tl.program_id(0) * R + tl.arange(0, R)
+    column = tl.arange(0, C)
+    mask = (cell < cells)[:, None] & (column < channels)[None]
+    return cell, column, mask, cell[:, None] * channels + column[None]
+
+
+@triton.jit
+def load_weights(
+    weight1_ptr, weight2_ptr, unit, column, width, channels,
+    WIDEN: tl.constexpr,
+):  # fmt: skip
+    """Load those of hidden units, (N, C) of both products."""
+    inside = (column < channels)[None] & (unit < width)[:, None]
+    at = unit[:, None] * channels + column[None]
+    weight1 = tl.load(weight1_ptr + at, inside, 0.0)
+    at = unit[:, None] + column[None] * width
+    weight2 = tl.load(weight2_ptr + at, inside, 0.0)
+    if WIDEN:
+        weight1, weight2 = weight1.to(tl.float32), weight2.to(tl.float32)
+    return weight1, weight2
+
+
+@triton.jit
 def locate_first(cell, column, cells, channels):
     """Find the addresses of a tile where channels stand first."""
     at = tl.program_id(1).to(tl.int64) * cells * channels

@@ -11,19 +11,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .functions import load_row, normal_cdf, normalize
+from .functions import (
+    load_row,
+    load_weights,
+    locate_inside,
+    normal_cdf,
+    normalize,
+)
 from .launch import divide, launch, like, operator
 
 TILE = dict(elements=8192, rows=64)
-
-
-@triton.jit
-def locate_inside(cells, channels, R: tl.constexpr, C: tl.constexpr):
-    """Do as ``locate``, with addresses in the image, of 32 bits."""
-    cell = tl.program_id(0) * R + tl.arange(0, R)
-    column = tl.arange(0, C)
-    mask = (cell < cells)[:, None] & (column < channels)[None]
-    return cell, column, mask, cell[:, None] * channels + column[None]
 
 
 @triton.jit
@@ -54,15 +51,9 @@ def _forward(
     total = tl.zeros((R, C), tl.float32)
     for start in range(0, width, N):
         unit = start + tl.arange(0, N)
-        inside = (column < channels)[None] & (unit < width)[:, None]
-        weight1 = tl.load(
-            weight1_ptr + unit[:, None] * channels + column[None], inside, 0.0
+        weight1, weight2 = load_weights(
+            weight1_ptr, weight2_ptr, unit, column, width, channels, WIDEN
         )
-        weight2 = tl.load(
-            weight2_ptr + unit[:, None] + column[None] * width, inside, 0.0
-        )
-        if WIDEN:
-            weight1, weight2 = weight1.to(tl.float32), weight2.to(tl.float32)
         hidden = tl.dot(below, tl.trans(weight1), input_precision=PRECISION)
         hidden = hidden.to(low)
         if KEEP:

@@ -10,12 +10,14 @@ from torch import Tensor
 from .functions import (
     denormalize,
     load_row,
+    load_weights,
+    locate_inside,
     normal_cdf,
     normalize,
     store_part,
 )
 from .launch import launch, like, operator
-from .mlp_branch import cut_branch, locate_inside
+from .mlp_branch import cut_branch
 
 
 @triton.jit
@@ -38,15 +40,9 @@ def _backward(
     dbelow = tl.zeros((R, C), tl.float32)
     for start in range(0, width, N):
         unit = start + tl.arange(0, N)
-        inside = (column < channels)[None] & (unit < width)[:, None]
-        weight1 = tl.load(
-            weight1_ptr + unit[:, None] * channels + column[None], inside, 0.0
+        weight1, weight2 = load_weights(
+            weight1_ptr, weight2_ptr, unit, column, width, channels, WIDEN
         )
-        weight2 = tl.load(
-            weight2_ptr + unit[:, None] + column[None] * width, inside, 0.0
-        )
-        if WIDEN:
-            weight1, weight2 = weight1.to(tl.float32), weight2.to(tl.float32)
         to = cell[:, None] * width + unit[None]
         read = (cell < cells)[:, None] & (unit < width)[None]
         hidden = tl.load(hidden_ptr + first_hidden + to, read, 0.0)
