@@ -16,8 +16,8 @@ import mmvheat  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'mask_rcnn/mask-rcnn_vheat-t_fpn_1x_coco.py'
-# The benchmark, and what measures with it, stays in the checkout.
-LEFT_OUT = ('analysis_tools/benchmark', 'analysis_tools/counting')
+# The benchmark stays in the checkout.
+LEFT_OUT = 'analysis_tools/benchmark'
 # Needs a process of its own: another mmvheat is imported in this one.
 USE_WHEEL = """
 import importlib, json, sys

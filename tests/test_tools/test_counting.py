@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmvheat import fast
+from mmvheat.analysis.counting import CARDS, count_step
+from mmvheat.analysis.counting.autocast import CudaAutocast
+from mmvheat.analysis.counting.step import saved_activations
 from mmvheat.fast.gpu import block as fused_block
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +23,6 @@ sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
 
 from benchmark import cli  # noqa: E402
 from benchmark.networks import build  # noqa: E402
-from counting import CARDS, count_step  # noqa: E402
-from counting.autocast import CudaAutocast  # noqa: E402
-from counting.step import saved_activations  # noqa: E402
 
 
 class Two(nn.Module):
@@ -36,6 +36,16 @@ class Two(nn.Module):
         return (F.gelu(self.layer(x.flatten(1)[:, :8])).relu(),)
 
 
+class Packed(nn.Linear):
+    """The same layer with its output in a tuple, as of a backbone."""
+
+    def __init__(self):
+        super().__init__(16, 8)
+
+    def forward(self, x):
+        return (super().forward(x),)
+
+
 def test_evaluation_by_hand():
     step = count_step(Two(), (4, 2, 2, 2), 'eval', 'fp32')
     product = 4 * (4 * 8 + 8 * 16 + 16 + 4 * 16)  # with the bias
@@ -47,6 +57,14 @@ def test_evaluation_by_hand():
     assert step.kinds['elementwise'].bytes == 2 * function
     seconds = (product + 2 * function) / (1e9 * CARDS['H100'].bandwidth)
     assert step.total.seconds['H100'] == pytest.approx(seconds)
+
+
+def test_network_with_one_output():
+    alone, packed = (
+        count_step(network, (4, 16), 'train', 'fp32').total
+        for network in (nn.Linear(16, 8), Packed())
+    )
+    assert alone == packed
 
 
 def test_training_by_hand():

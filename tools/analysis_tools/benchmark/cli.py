@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import argparse
 import re
+from functools import partial
 from pathlib import Path
 
 import torch
-from counting.report import count_networks
 
+from benchmark import networks
 from benchmark.against import compare_checkouts
 from benchmark.run import Benchmark
 from benchmark.step import DTYPES, Size
+from mmvheat.analysis.counting.report import count_networks
+from mmvheat.errors import UserError
 
 MODES = ('eval', 'train')
 MODELS = ('vheat-t', 'swin-t', 'convnext-t')
@@ -79,11 +82,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         f'{"; ".join(" ".join((k, *v)) for k, v in SIZES.items())})',
     )
     add('--repeats', type=int, default=5, help='rounds (default: 5)')
-    add(
-        '--channels-last',
-        action='store_true',
-        help='weights and images in channels last memory format',
-    )
+    add('--channels-last', action='store_true', help='weights and images')
     add(
         '--device',
         choices=tuple(SIZES),
@@ -123,6 +122,24 @@ def main() -> None:
     if args.against is not None:
         print(compare_checkouts(args))
     elif args.device == 'meta':
-        count_networks(args)
+        count(args)
     else:
         Benchmark(args).run()
+
+
+def count(args: argparse.Namespace) -> None:
+    """Count what a GPU would do.
+
+    Raises:
+        UserError: A network cannot be built, or is not a backbone.
+    """
+    builders = {}
+    for name in args.models:
+        networks.check_name(name)
+        reason = networks.why_missing(name)
+        if name.partition('+')[0].endswith('.py') or name.endswith('+compile'):
+            reason = 'give backbones by their names, not compiled'
+        if reason:
+            raise UserError(f'{name} cannot be counted: {reason}.')
+        builders[name] = partial(networks.build, name)
+    count_networks(builders, args.sizes, args.modes, args.dtypes, args.out_dir)

@@ -32,7 +32,7 @@ def _list_backbones() -> dict[str, dict]:
     tiny = dict(
         embed_dims=32, depths=(1, 1, 2, 1), post_norm=False, layer_scale=None
     )
-    backbones = {
+    known = {
         # of the quickstart
         'vheat-n': dict(type='vHeat', arch=tiny, img_size=512),
         'resnet-50': dict(type='mmdet.ResNet', depth=50),
@@ -42,17 +42,15 @@ def _list_backbones() -> dict[str, dict]:
         ('s', 'small', 96, 18),
         ('b', 'base', 128, 18),
     ):
-        backbones[f'vheat-{letter}'] = dict(
-            type='vHeat', arch=arch, img_size=512
-        )
-        backbones[f'swin-{letter}'] = dict(
+        known[f'vheat-{letter}'] = dict(type='vHeat', arch=arch, img_size=512)
+        known[f'swin-{letter}'] = dict(
             type='mmdet.SwinTransformer',
             embed_dims=dims,
             depths=(2, 2, depth, 2),
             num_heads=tuple(dims // 32 * 2**i for i in range(4)),
             drop_path_rate=0.1,
         )
-        backbones[f'convnext-{letter}'] = dict(
+        known[f'convnext-{letter}'] = dict(
             type='mmpretrain.ConvNeXt',
             arch=arch,
             out_indices=(0, 1, 2, 3),
@@ -60,7 +58,7 @@ def _list_backbones() -> dict[str, dict]:
             drop_path_rate=0.1,
         )
     # As timm has it: layer norms over the last dimension, no copies.
-    backbones['timm-convnext-t'] = dict(
+    known['timm-convnext-t'] = dict(
         type='mmpretrain.TIMMBackbone',
         model_name='convnext_tiny',
         features_only=True,
@@ -73,8 +71,8 @@ def _list_backbones() -> dict[str, dict]:
         tail=dict(propagator=dict(type='TailPropagator')),
         wave=dict(propagator=dict(type='DampedWavePropagator')),
     ).items():
-        backbones[f'vheat-t-{name}'] = {**backbones['vheat-t'], **changes}
-    return backbones
+        known[f'vheat-t-{name}'] = {**known['vheat-t'], **changes}
+    return known
 
 
 BACKBONES = _list_backbones()

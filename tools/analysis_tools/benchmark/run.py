@@ -109,19 +109,11 @@ class Benchmark:
         rows = []
         for label, seconds in times.items():
             peer = find_peer(label, list(times), args.peer)
-            row = dict(
-                mode=mode,
-                dtype=dtype,
-                size=str(size),
-                pixels=size.height * size.width,
-                batch=size.batch,
-                model=label,
-                peer=peer,
-                seconds=seconds,
-                ms=1e3 * timing.quartiles(seconds)[1],
-                speed=peer and timing.compare_speed(seconds, times[peer]),
-                memory=memory[label],
-            )
+            row = dict(mode=mode, dtype=dtype, size=str(size))
+            row.update(pixels=size.height * size.width, batch=size.batch)
+            row.update(model=label, peer=peer, memory=memory[label])
+            row.update(seconds=seconds, ms=1e3 * timing.quartiles(seconds)[1])
+            row['speed'] = peer and timing.compare_speed(seconds, times[peer])
             print(mode, dtype, *describe_row(row).values(), flush=True)
             rows.append(row)
         return rows

@@ -12,12 +12,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-DTYPES = dict(
-    fp32=torch.float32,
-    tf32=torch.float32,
-    bf16=torch.bfloat16,
-    fp16=torch.float16,
-)
+DTYPES = dict.fromkeys(('fp32', 'tf32'), torch.float32)
+DTYPES.update(bf16=torch.bfloat16, fp16=torch.float16)
 
 
 class Size(NamedTuple):
@@ -73,11 +69,8 @@ class Step:
         self.device = next(network.parameters()).device
         torch.backends.cuda.matmul.allow_tf32 = dtype == 'tf32'
         torch.backends.cudnn.allow_tf32 = dtype == 'tf32'
-        self.autocast = dict(
-            device_type=self.device.type,
-            dtype=DTYPES[dtype] if half else None,
-            enabled=half,
-        )
+        self.autocast = dict(device_type=self.device.type, enabled=half)
+        self.autocast['dtype'] = DTYPES[dtype] if half else None
         torch.manual_seed(0)
         images = torch.randn(size.batch, 3, *size[1:])
         if channels_last:

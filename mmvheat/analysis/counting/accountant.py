@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
-from counting.cards import CARDS
+from .cards import CARDS
 
 # Neither read nor write: they make room, or another view of it.
 _FREE = {'empty', 'empty_like', 'new_empty', 'empty_strided', '_unsafe_view'}

@@ -5,39 +5,40 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby, product
+from pathlib import Path
 
-from benchmark import networks
-from benchmark.report import make_title
-from benchmark.step import Size
+from torch import nn
 
-import counting
-from counting import CARDS, count_step
-from counting.accountant import Count
-from counting.step import Step
+from mmvheat.analysis import counting
 from mmvheat.analysis.tables import make_table
-from mmvheat.errors import UserError
+
+from .accountant import Count
+from .cards import CARDS
+from .step import Step, count_step
 
 GIB = 2**30
+TITLES = dict(eval='Evaluation', train='Training')
 
 
-def count_networks(args: Namespace) -> None:
-    """Count what the command line names, write ``counts.md`` and ``.json``.
+def count_networks(
+    networks: Mapping[str, Callable[[], nn.Module]],
+    sizes: Sequence[tuple[int, int, int]],
+    modes: Sequence[str],
+    dtypes: Sequence[str],
+    out_dir: Path,
+) -> None:
+    """Count steps of networks, and write ``counts.md`` and ``counts.json``.
 
-    Raises:
-        UserError: A network cannot be built, or is not a backbone.
+    Args:
+        networks (Mapping): From names to what builds a backbone.
+        sizes (Sequence[tuple[int, int, int]]): Of images, (B, H, W).
+        modes (Sequence[str]): As of :func:`count_step`.
+        dtypes (Sequence[str]): As of :func:`count_step`.
+        out_dir (Path): Folder to fill.
     """
-    for name in args.models:
-        networks.check_name(name)
-        if name.partition('+')[0].endswith('.py') or name.endswith('+compile'):
-            raise UserError(
-                f'{name} cannot be counted: give backbones by their names, '
-                'not compiled.'
-            )
-        if reason := networks.why_missing(name):
-            raise UserError(f'{name} cannot be counted: {reason}.')
     command = shlex.join(['python', *sys.argv])
     parts = [
         '# Counted, not measured',
@@ -45,12 +46,13 @@ def count_networks(args: Namespace) -> None:
         counting.__doc__.strip(),
     ]
     counts = []
-    for dtype, mode, size in product(args.dtypes, args.modes, args.sizes):
+    for dtype, mode, size in product(dtypes, modes, sizes):
+        batch, height, width = size
         steps = {}
-        for name in args.models:
-            shape = size.batch, 3, size.height, size.width
+        for name, build in networks.items():
+            shape = batch, 3, height, width
             try:
-                step = count_step(networks.build(name), shape, mode, dtype)
+                step = count_step(build(), shape, mode, dtype)
             except RuntimeError as error:
                 reason = ' '.join(str(error).split())[:200]
                 left_out = f'Left out: {name} in {mode} {dtype} ({reason})'
@@ -59,21 +61,21 @@ def count_networks(args: Namespace) -> None:
                 continue
             steps[name] = step
             print(*describe(name, step, mode), sep='  ', flush=True)
-        parts += describe_case(steps, mode, dtype, size)
+        images = f'{batch}x{height}x{width}'
+        parts.append(f'## {TITLES[mode]}, {dtype}, {images}')
+        parts += describe_case(steps, mode)
         counts += [
-            dict(model=n, mode=mode, dtype=dtype, size=str(size), **asdict(s))
+            dict(model=n, mode=mode, dtype=dtype, size=images, **asdict(s))
             for n, s in steps.items()
         ]
-    args.out_dir.mkdir(parents=True, exist_ok=True)
-    (args.out_dir / 'counts.md').write_text('\n\n'.join(parts) + '\n')
-    (args.out_dir / 'counts.json').write_text(json.dumps(counts, indent=1))
-    print(f'wrote {args.out_dir / "counts.md"}')
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / 'counts.md').write_text('\n\n'.join(parts) + '\n')
+    (out_dir / 'counts.json').write_text(json.dumps(counts, indent=1))
+    print(f'wrote {out_dir / "counts.md"}')
 
 
-def describe_case(
-    steps: dict[str, Step], mode: str, dtype: str, size: Size
-) -> list[str]:
-    """Describe steps of networks in one mode, dtype and size, in markdown."""
+def describe_case(steps: dict[str, Step], mode: str) -> list[str]:
+    """Describe steps of networks in one mode, in markdown."""
     header = ['Network', 'GiB', 'Floor', 'Kernels', 'TFLOP']
     header += ['Saved GiB'] if mode == 'train' else []
     header += [f'{card} ms' for card in CARDS]
@@ -84,7 +86,6 @@ def describe_case(
         for name, s in steps.items()
     ]
     return [
-        f'## {make_title(mode, dtype)}, {size}',
         make_table(header, rows),
         'GiB by kind of operator:',
         make_table(['Network', *kinds], by_kind),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from counting.accountant import Accountant, Count
-from counting.autocast import CudaAutocast
+from .accountant import Accountant, Count
+from .autocast import CudaAutocast
 
 
 @dataclass
@@ -41,8 +41,8 @@ def count_step(
     outputs are given, so that no loss counts.
 
     Args:
-        network (nn.Module): A backbone; it goes to the meta device, into the
-            mode, and gets hooks.
+        network (nn.Module): From images to a map or several; it goes to the
+            meta device, into the mode, and gets hooks.
         shape (tuple[int, ...]): Of the images, (B, C, H, W).
         mode (str): ``'eval'`` or ``'train'``.
         dtype (str): ``'fp32'``; ``'bf16'`` or ``'fp16'`` by autocast, and
@@ -66,13 +66,14 @@ def count_step(
     accountant.watch(network)
     with autocast, torch.set_grad_enabled(mode == 'train'), accountant:
         with saved_activations(network) as count_saved:
-            outputs = tuple(network(images))
+            outputs = network(images)
         saved = count_saved()
+        outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
         if mode == 'train':
-            gradients = tuple(torch.empty_like(out) for out in outputs)
+            gradients = tuple(map(torch.empty_like, outputs))
             # That of a tensor would leave the mode that casts.
             torch.autograd.graph._engine_run_backward(
-                outputs, gradients, False, False, (),
+                tuple(outputs), gradients, False, False, (),
                 allow_unreachable=True, accumulate_grad=True,
             )  # fmt: skip
     return Step(

@@ -18,7 +18,8 @@ measured. The rules:
 The meta device has no autocast; :class:`CudaAutocast` casts as CUDA's does.
 """
 
-from counting.cards import CARDS
-from counting.step import count_step
+from .accountant import Count
+from .cards import CARDS
+from .step import Step, count_step
 
-__all__ = ['CARDS', 'count_step']
+__all__ = ['CARDS', 'Count', 'Step', 'count_step']
