@@ -1,7 +1,6 @@
-"""``mmvheat``: the tools as one installed command.
+"""``mmvheat``: what users run most, as one installed command.
 
-``mmvheat train ...`` runs ``tools/train.py ...``. A wheel has the tools in
-``mmvheat/.mim``, where a checkout links to them.
+``mmvheat train ...`` and ``tools/train.py ...`` are the same.
 """
 
 from __future__ import annotations
@@ -9,14 +8,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import types
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
-
-PACKAGE = Path(__file__).parent
-TOOLS = PACKAGE / '.mim/tools'
 
 
 class Command(NamedTuple):
@@ -24,25 +17,24 @@ class Command(NamedTuple):
 
     Attributes:
         about (str): What it does.
-        source (str | Path): Its tool below ``tools/``, or the module of its
-            ``main`` function below the package.
+        module (str): Where its ``main`` function is.
         examples (str): What to show after ``--help``.
     """
 
     about: str
-    source: str | Path
+    module: str
     examples: str
 
 
 COMMANDS = {
     'new': Command(
         'look at your data and write a project that trains on them',
-        'new_project.py',
+        'mmvheat.projects.command',
         '',  # its own help has them
     ),
     'train': Command(
         'train a config',
-        'train.py',
+        'mmvheat.commands.train',
         """\
   mmvheat train my_config.py
   mmvheat train my_config.py --amp --resume
@@ -50,21 +42,21 @@ COMMANDS = {
     ),
     'test': Command(
         'test a checkpoint',
-        'test.py',
+        'mmvheat.commands.test',
         """\
   mmvheat test my_config.py work_dirs/my_config/epoch_12.pth
   mmvheat test my_config.py CHECKPOINT --tta --show-dir painted""",
     ),
     'infer': Command(
         'draw the predictions of a model on images',
-        'infer.py',
+        'mmvheat.commands.infer',
         """\
   mmvheat infer photos/ --config my_config.py --checkpoint CHECKPOINT \\
       --out-dir predictions""",
     ),
     'convert': Command(
         'convert a checkpoint for another image size and task',
-        Path('checkpoint/command.py'),
+        'mmvheat.checkpoint.command',
         """\
   mmvheat convert --pt_pth vHeat_tiny.pth --pt_size 224 \\
       --tg_pth vHeat_tiny_512.pth --tg_size 512
@@ -72,27 +64,27 @@ COMMANDS = {
     ),
     'heat': Command(
         'show where heat flows in an image',
-        'visualization/vis_heat.py',
+        'mmvheat.commands.heat',
         """\
   mmvheat heat my_config.py CHECKPOINT photo.jpg""",
     ),
     'robustness': Command(
         'test a model under corruptions and on shifted data',
-        'robustness.py',
+        'mmvheat.robustness.command',
         """\
   mmvheat robustness my_config.py CHECKPOINT --data corruptions
   mmvheat robustness --compare A.json B.json --out-dir comparison""",
     ),
     'export': Command(
         'write a model as one file that runs without OpenMMLab',
-        'deployment/export.py',
+        'mmvheat.export.command',
         """\
   mmvheat export my_config.py CHECKPOINT model.onnx
   mmvheat export my_config.py CHECKPOINT model.onnx --dynamic --int8""",
     ),
     'zoo': Command(
         'list configs and their published figures',
-        Path('zoo.py'),
+        'mmvheat.zoo',
         """\
   mmvheat zoo --task segmentation
   mmvheat zoo mask-rcnn --all --urls""",
@@ -141,7 +133,8 @@ def _main() -> None:
 
         print(write_completion(*arguments))
     elif name in COMMANDS:
-        run(name, arguments)
+        sys.argv = [f'mmvheat {name}', *arguments]
+        run(name)
     else:
         known = ', '.join([*COMMANDS, 'completion'])
         print(
@@ -152,62 +145,23 @@ def _main() -> None:
         sys.exit(2)
 
 
-def run(name: str, arguments: list[str]) -> None:
-    """Run a sub-command as if its tool had been called.
+def run(name: str) -> None:
+    """Run a sub-command with the options of ``sys.argv``.
 
     Args:
         name (str): A key of :data:`COMMANDS`.
-        arguments (list[str]): What follows it on the command line.
     """
-    command, path = COMMANDS[name], source_of(name)
-    if not path.is_file():
-        print(
-            f'mmvheat: error: this installation lacks {path}, which '
-            f'`mmvheat {name}` runs; install a newer mmvheat.',
-            file=sys.stderr,
-        )
-        sys.exit(1)
+    command = COMMANDS[name]
     # Said by whatever imports mmengine.
     warnings.filterwarnings('ignore', '.*pkg_resources')
-    sys.argv = [f'mmvheat {name}', *arguments]
+    from mmvheat.errors import run_main
+
     try:
-        _function_of(command)()
+        run_main(importlib.import_module(command.module).main)
     except SystemExit:
-        if command.examples and {'-h', '--help'} & set(arguments):
+        if command.examples and {'-h', '--help'} & set(sys.argv[1:]):
             print(f'\nexamples:\n{command.examples}')
         raise
-
-
-def source_of(name: str) -> Path:
-    """The file that a sub-command runs."""
-    source = COMMANDS[name].source
-    return PACKAGE / source if isinstance(source, Path) else TOOLS / source
-
-
-def _function_of(command: Command) -> Callable[[], None]:
-    source = command.source
-    if isinstance(source, Path):
-        # By its name, so that it is the module that others import.
-        module = '.'.join(['mmvheat', *source.with_suffix('').parts])
-
-        def call() -> None:
-            from mmvheat.errors import run_main
-
-            main = importlib.import_module(module).main
-            run_main(lambda: sys.exit(main()))
-
-        return call
-    path = TOOLS / source
-
-    def call() -> None:
-        # As python itself does; runpy would take the command's name away.
-        sys.path.insert(0, str(path.parent))
-        module = types.ModuleType('__main__')
-        module.__file__ = str(path)
-        sys.modules['__main__'] = module
-        exec(compile(path.read_bytes(), str(path), 'exec'), vars(module))
-
-    return call
 
 
 if __name__ == '__main__':

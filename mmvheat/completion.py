@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from pathlib import Path
 
-from .cli import COMMANDS, PACKAGE, source_of
+from .cli import COMMANDS
 
 
 def options_of(name: str) -> list[str]:
@@ -15,11 +16,8 @@ def options_of(name: str) -> list[str]:
     Args:
         name (str): A key of :data:`COMMANDS`.
     """
-    path = source_of(name)
-    if name == 'new':
-        path = PACKAGE / 'projects/command.py'
-    if not path.is_file():
-        return []
+    _, *parts = COMMANDS[name].module.split('.')
+    path = Path(__file__).parent.joinpath(*parts).with_suffix('.py')
     return sorted(
         {
             argument.value

@@ -36,25 +36,27 @@ def is_local_main() -> bool:
     return int(rank) == 0
 
 
-def run_main(main: Callable[[], None]) -> None:
+def run_main(main: Callable[[], int | None]) -> None:
     """Run ``main`` and end the process, without a traceback for user errors.
 
-    Exit codes: 0 done, 1 user error, 130 interrupted by the keyboard, 143
-    stopped by SIGTERM after saving. ``MMVHEAT_TRACEBACK=1`` shows the
-    traceback of a user error.
+    Exit codes: what ``main`` returned, 1 user error, 130 interrupted by the
+    keyboard, 143 stopped by SIGTERM after saving. ``MMVHEAT_TRACEBACK=1``
+    shows the traceback of a user error.
 
     Args:
-        main (Callable): The command to run.
+        main (Callable): The command to run; returns an exit code or None.
     """
     # Said by mmengine whenever it looks for a package.
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     try:
-        main()
+        code = main()
         if dist.is_initialized():
             # A rank that just exits may break the others' connections.
             dist.barrier()
             dist.destroy_process_group()
             _exit_at_once()
+        if code:
+            sys.exit(code)
     except KeyboardInterrupt:
         _report(
             'Interrupted by the keyboard; saved checkpoints are intact, '

@@ -6,13 +6,7 @@
 Installed, it is ``mmvheat new``. See docs/own_data.md.
 """
 
-import warnings
-
-# Said whenever mmengine, mmdet and others are imported.
-warnings.filterwarnings('ignore', '.*pkg_resources')
-
-from mmvheat.errors import run_main  # noqa: E402
-from mmvheat.projects.command import main  # noqa: E402
+from mmvheat.cli import run
 
 if __name__ == '__main__':
-    run_main(main)
+    run('new')

@@ -19,7 +19,9 @@ MAY_IMPORT = {
         *('fast', 'models', 'checkpoint', 'errors', 'compat'),
         *('datasets', 'evaluation', 'visualization'),
     },
-    'commands': {'checkpoint', 'errors', 'engine', 'visualization'},
+    'commands': {
+        *('checkpoint', 'errors', 'datasets', 'engine', 'visualization'),
+    },
     'analysis': {
         *('models', 'checkpoint', 'errors', 'version', 'visualization'),
         'commands',

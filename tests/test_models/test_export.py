@@ -2,15 +2,14 @@
 
 import copy
 import re
-import runpy
 from pathlib import Path
 
 import pytest
 import torch
 
+from mmvheat import cli
 from mmvheat.errors import UserError
 
-ROOT = Path(__file__).parents[2]
 SMALLEST = dict(
     embed_dims=8, depths=(1, 1, 1, 1), post_norm=True, layer_scale=0.1
 )
@@ -62,11 +61,6 @@ def test_exported_program_equals_eager(model, program, size, batch):
     image = make_image(*size, batch=batch)
     for output, expected in zip(program(image), model(image)):
         torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
-
-
-@pytest.fixture(scope='module')
-def tool():
-    return runpy.run_path(str(ROOT / 'tools/deployment/export.py'))
 
 
 def export_backbone(model, target):
@@ -124,7 +118,7 @@ def test_onnx_program_names_its_values(onnx_file):
 
 class TestCommand:
     @pytest.fixture
-    def run(self, tool, monkeypatch, capsys):
+    def run(self, monkeypatch, capsys):
         """Runs the command and returns its exit code and what it said."""
 
         def run(*args):
@@ -133,7 +127,7 @@ class TestCommand:
             )
             code = 0
             try:
-                tool['run_main'](tool['main'])
+                cli.run('export')
             except SystemExit as error:
                 code = error.code
             captured = capsys.readouterr()
@@ -178,7 +172,7 @@ class TestCommand:
         )
 
     def test_a_program_that_differs_is_not_written(
-        self, tool, model, onnx_file, tmp_path, monkeypatch
+        self, model, onnx_file, tmp_path, monkeypatch
     ):
         from mmvheat.export import write
 

@@ -1,19 +1,79 @@
-"""What a test of a checkpoint needs beside the runner, and leaves."""
+"""The command line ``mmvheat test``, ``tools/test.py``."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os.path as osp
 from numbers import Real
 from operator import methodcaller
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
 from prettytable import PrettyTable, TableStyle
 
-from mmvheat.errors import UserError
+from mmvheat.datasets.checks import check_paths
+from mmvheat.errors import UserError, is_local_main
 
-from .config import load_config
+from .arguments import add_options
+from .config import (
+    enable_painting,
+    enable_test_amp,
+    enable_tta,
+    load_config,
+    set_work_dir,
+)
+from .environment import prepare_environment
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Test a classifier, detector, segmentor or restorer.'
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='where the metrics go')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation',
+    )
+    parser.add_argument(
+        '--show-dir', help='paint predictions beside ground truth there'
+    )
+    parser.add_argument(
+        '--out',
+        help='write predictions: a .pkl file, or for segmentation a folder '
+        'of label maps',
+    )
+    add_options(parser, '--amp', '--cfg-options', '--launcher')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Test."""
+    args = parse_args()
+    cfg = load_test_config(args.config, args.checkpoint, args.cfg_options)
+    set_work_dir(cfg, args.work_dir)
+    if args.tta:
+        enable_tta(cfg)
+    if args.amp:
+        enable_test_amp(cfg, args.amp)
+    if args.show_dir:
+        enable_painting(cfg, args.show_dir)
+    if args.out:
+        add_output(cfg, args.out)
+    if is_local_main():
+        check_paths(cfg, ('test',))
+    prepare_environment(cfg, args.launcher)
+
+    runner = RUNNERS.build(cfg)
+    metrics = runner.test()
+    if is_main_process():
+        report(cfg, args.checkpoint, metrics, args.tta)
 
 
 def load_test_config(

@@ -1,0 +1,86 @@
+"""The command line ``mmvheat infer``, ``tools/infer.py``."""
+
+from __future__ import annotations
+
+import os.path as osp
+from argparse import ArgumentParser, Namespace
+
+import mmcv
+import mmengine
+import numpy as np
+from tqdm import tqdm
+
+from mmvheat.datasets.checks import unreadable_file
+from mmvheat.errors import UserError
+from mmvheat.visualization.predictions import make_predictor
+
+from .arguments import add_options, list_images
+from .config import load_config
+
+
+def parse_args() -> Namespace:
+    """Read the command line."""
+    parser = ArgumentParser(
+        description='Draw the predictions of a model on images.'
+    )
+    parser.add_argument('input', help='an image or a folder of images')
+    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument('--checkpoint', required=True, help='checkpoint file')
+    parser.add_argument('--out-dir', required=True, help='folder to fill')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='least score of a box or mask drawn (default: 0.3)',
+    )
+    parser.add_argument(
+        '--degraded',
+        action='store_true',
+        help='for restoration: the images are degraded already',
+    )
+    add_options(parser, '--device', '--cfg-options')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Infer."""
+    args = parse_args()
+    images = list_images(args.input)
+    cfg = load_config(args.config, args.cfg_options)
+    if not osp.isfile(args.checkpoint) and '://' not in args.checkpoint:
+        raise UserError(f'The checkpoint {args.checkpoint} does not exist.')
+    predict = make_predictor(
+        cfg,
+        args.checkpoint,
+        args.device,
+        score_thr=args.score_thr,
+        options=args.cfg_options,
+        is_degraded=args.degraded,
+    )
+    is_label_map = cfg.default_scope == 'mmseg'
+    predictions, unreadable = {}, []
+    for name, path in tqdm(images.items(), desc='infer', unit='image'):
+        if unreadable_file([path]):
+            unreadable.append(path)
+            continue
+        picture, prediction = predict(path)
+        stem = osp.splitext(name)[0]
+        mmcv.imwrite(picture[..., ::-1], f'{args.out_dir}/vis/{stem}.png')
+        if not isinstance(prediction, np.ndarray):
+            predictions[name] = prediction
+        elif is_label_map:
+            path = f'{args.out_dir}/label_maps/{stem}.png'
+            mmcv.imwrite(prediction, path)
+        else:
+            path = f'{args.out_dir}/restored/{stem}.png'
+            mmcv.imwrite(prediction[..., ::-1], path)
+    if predictions:
+        mmengine.dump(predictions, f'{args.out_dir}/predictions.json')
+    print(
+        f'{len(images) - len(unreadable)} images drawn in {args.out_dir}/vis'
+    )
+    if unreadable:
+        raise UserError(
+            f'{len(unreadable)} of {len(images)} images could not be read and '
+            f'were left out: {", ".join(unreadable[:5])}.'
+        )
