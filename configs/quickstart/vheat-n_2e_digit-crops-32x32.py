@@ -1,5 +1,5 @@
 # The classifier of the quickstart with a shorter schedule on smaller images:
-# what tools/analysis_tools/ablate_propagators.py trains with every law of
+# what configs/comparisons/propagators.py trains with every law of
 # propagation. Measured: top-1 68.9 % on the crops of val, mean of three seeds.
 # A law of your own is one line, see docs/propagators.md:
 #

@@ -1,136 +1,139 @@
-"""Trials: one network changed in several ways, each trained by some seeds."""
+"""Trials: configs trained by some seeds, each run in a process of its own."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.utils import import_modules_from_strings
 
 from mmvheat.checkpoint.writer import replace_file
+from mmvheat.commands.config import register_task_library
+from mmvheat.commands.environment import prepare_environment
 from mmvheat.errors import UserError
-from mmvheat.visualization.style import (
-    LINE_COLORS,
-    finish_plot,
-    new_figure,
-    save_figure,
-)
 
 
 def run_trials(
-    train: Callable[[str, int, Path], dict[str, Any]],
-    settings: Mapping[tuple[str, int], Any],
+    cfgs: Mapping[str, Config],
+    seeds: Sequence[int],
     out: Path,
+    metric: str,
     jobs: int = 1,
-    preload: Sequence[str] = ('mmvheat.commands',),
 ) -> None:
-    """Train what is not done, each in a process of its own.
+    """Train every config with every seed, where that is not done.
 
     Args:
-        train (Callable): From a name, a seed and a work dir to what was
-            measured. A function of a module, so that processes find it.
-        settings (Mapping): Names and seeds to train, with all else that the
-            result depends on, as JSON has it.
-        out (Path): For a folder a trial, ``NAME_SEED``: its log.txt, and
-            ``result.json`` when it is done.
-        jobs (int): Trials at a time. Defaults to 1.
-        preload (Sequence[str]): Modules that the processes share where
-            there is no GPU.
+        cfgs (Mapping[str, Config]): By their names.
+        seeds (Sequence[int]): Of weights, batches and augmentation.
+        out (Path): For a work dir a trial, ``NAME_SEED``, with log.txt, and
+            result.json when it is done: its ``settings``, the ``metrics`` of
+            a test, or of a validation where the config has no test, the
+            number of ``parameters``, ``seconds`` of training and ``device``.
+        metric (str): Name of a metric that all must have.
+        jobs (int): Trials at a time, which share the cores. Defaults to 1.
 
     Raises:
-        UserError: A trial failed.
+        UserError: A trial failed, or has no such metric.
     """
     # CUDA does not survive a fork, and libraries ask for it when imported.
     method = 'spawn' if torch.cuda.is_available() else 'forkserver'
     context = multiprocessing.get_context(method)
-    context.set_forkserver_preload(list(preload))
+    libraries = {f'{cfg.default_scope}.apis' for cfg in cfgs.values()}
+    context.set_forkserver_preload(['mmvheat.commands', *libraries])
+    threads = max(1, torch.get_num_threads() // jobs)
 
-    def run(name: str, seed: int, wanted: Any) -> None:
-        folder = out / f'{name}_{seed}'
-        if read_result(folder).get('settings') != wanted:
-            given = train, name, seed, wanted, folder
+    def run(name: str, seed: int) -> None:
+        folder, cfg = out / f'{name}_{seed}', cfgs[name]
+        if _read_result(folder).get('settings') != _settings(cfg, seed):
+            given = cfg, seed, folder, threads
             process = context.Process(target=_train, args=given)
             process.start()
             process.join()
             if process.exitcode:
+                said = (folder / 'log.txt').read_text().splitlines()
                 raise UserError(
                     f'Training {name}, seed {seed}, ended with exit code '
-                    f'{process.exitcode}; what it said is in '
-                    f'{folder}/log.txt.'
+                    f'{process.exitcode} after {"".join(said[-1:])!r}; all '
+                    f'that it said is in {folder}/log.txt.'
                 )
-        values = read_result(folder).items()
-        found = [f'{k} {v:.4g}' for k, v in values if isinstance(v, float)]
-        print(f'{name} with seed {seed}: {", ".join(found)}', flush=True)
+        found = _read_result(folder)['metrics']
+        if metric not in found:
+            raise UserError(
+                f'The metric {metric} is not among the results of {name}: '
+                f'{", ".join(found) or "none"}; name one of them in the '
+                'comparison, what has run need not run again.'
+            )
+        said = ', '.join(f'{key} {value:.4g}' for key, value in found.items())
+        print(f'{name} with seed {seed}: {said}', flush=True)
 
     # Threads wait; a process of a pool may have no data workers.
     pool = ThreadPoolExecutor(jobs)
+    runs = [pool.submit(run, name, seed) for seed in seeds for name in cfgs]
     try:
-        runs = [pool.submit(run, *key, settings[key]) for key in settings]
         for done in as_completed(runs):
             done.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _train(
-    train: Callable, name: str, seed: int, settings: Any, folder: Path
-) -> None:
+def _train(cfg: Config, seed: int, folder: Path, threads: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     log = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    result = dict(settings=settings, **train(name, seed, folder))
+    torch.set_num_threads(threads)
+    settings = _settings(cfg, seed)
+    # mmengine imports them where a config is read, which was elsewhere.
+    import_modules_from_strings(**cfg.get('custom_imports', {'imports': []}))
+    register_task_library(cfg)
+    cfg.setdefault('randomness', {})
+    cfg.randomness.seed = seed
+    cfg.work_dir = str(folder)
+    prepare_environment(cfg, 'none')
+    runner = RUNNERS.build(cfg)
+    start = time.monotonic()
+    runner.train()
+    seconds = time.monotonic() - start
+    metrics = runner.test() if cfg.get('test_dataloader') else runner.val()
+    parameters = list(runner.model.parameters())
+    device = parameters[0].device
+    result = dict(
+        settings=settings,
+        metrics={k: v for k, v in metrics.items() if isinstance(v, Real)},
+        parameters=sum(p.numel() for p in parameters),
+        seconds=seconds,
+        device=torch.cuda.get_device_name(device)
+        if device.type == 'cuda'
+        else f'{device.type}, {torch.get_num_threads()} threads',
+    )
     with replace_file(folder / 'result.json') as partial:
-        Path(partial).write_text(json.dumps(result, indent=2))
+        partial.write_text(json.dumps(result, indent=2))
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read the result of a trial; empty if there is none."""
+def _settings(cfg: Config, seed: int) -> dict[str, Any]:
+    """What a result depends on; all seeds have the same config."""
+    text = repr(cfg.to_dict())
+    return dict(config=hashlib.sha256(text.encode()).hexdigest(), seed=seed)
+
+
+def _read_result(folder: Path) -> dict[str, Any]:
     path = folder / 'result.json'
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def collect_results(
-    out: Path, names: Iterable[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Read the results of all trials that are done, by name."""
-    found = {
-        name: [
-            read_result(path.parent)
-            for path in sorted(out.glob(f'{name}_*/result.json'))
-        ]
-        for name in names
-    }
-    return {name: results for name, results in found.items() if results}
-
-
-def describe_scores(scores: Sequence[float], digits: int) -> list[str]:
-    """Format mean, standard deviation, least and largest."""
-    spread = statistics.stdev(scores) if len(scores) > 1 else 0
-    values = statistics.mean(scores), spread, min(scores), max(scores)
-    return [f'{value:.{digits}f}' for value in values]
-
-
-def draw_scores(
-    scores: Mapping[str, Sequence[float]], label: str, target: Path
-) -> None:
-    """Draw a dot for every score and a line for every mean, a row a title."""
-    figure = new_figure(7.6, 1.3 + 0.4 * len(scores))
-    axes = figure.subplots()
-    for row, values in enumerate(scores.values()):
-        mean = statistics.mean(values)
-        rows = [row] * len(values)
-        axes.plot(values, rows, 'o', color=LINE_COLORS[1], ms=5)
-        ends = [row - 0.3, row + 0.3]
-        axes.plot([mean, mean], ends, color=LINE_COLORS[2], lw=2)
-    axes.set_yticks(range(len(scores)), list(scores))
-    axes.invert_yaxis()
-    finish_plot(axes, '', label, '')
-    axes.grid(visible=False, axis='y')
-    save_figure(figure, target)
+def collect_results(out: Path, name: str, cfg: Config) -> list[dict[str, Any]]:
+    """Read the results of a config, of all seeds that are done."""
+    found = map(_read_result, sorted(out.glob(f'{name}_*')))
+    wanted = _settings(cfg, 0)['config']
+    return [r for r in found if r and r['settings'].get('config') == wanted]

@@ -59,29 +59,49 @@ def load_config(path: str, options: dict | None = None) -> Config:
         UserError: The file is missing or unreadable, or its library is not
             known or not installed.
     """
+    cfg = read_config(path)
+    merge_options(cfg, options or {})
+    register_task_library(cfg)
+    return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        UserError: The file is missing or unreadable.
+    """
     if not osp.isfile(path):
         raise UserError(
             f'The config {path} does not exist; give the path of a .py '
             'config, for example one below configs/.'
         )
     try:
-        cfg = Config.fromfile(path)
+        return Config.fromfile(path)
     except (FileNotFoundError, ConfigParsingError) as error:
         reason = ' '.join(str(error).split())
         raise UserError(
             f'The config {path} could not be read: '
             f'{type(error).__name__}: {reason}'
         ) from error
-    if options:
-        try:
-            cfg.merge_from_dict(options)
-        except (KeyError, TypeError, AssertionError) as error:
-            reason = ' '.join(str(error).split())
-            raise UserError(
-                f'--cfg-options {options} does not fit {path}: {reason}'
-            ) from error
-    register_task_library(cfg)
-    return cfg
+
+
+def merge_options(
+    cfg: Config, options: dict, source: str = '--cfg-options'
+) -> None:
+    """Merge options, by keys with dots, from a source into a config.
+
+    Raises:
+        UserError: They do not fit the config.
+    """
+    try:
+        # Merging takes ``_delete_`` out of what it is given.
+        cfg.merge_from_dict(copy.deepcopy(options))
+    except (KeyError, TypeError, AssertionError) as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(
+            f'{source} {options} does not fit {cfg.filename}: {reason}'
+        ) from error
 
 
 def register_task_library(cfg: Config) -> None:

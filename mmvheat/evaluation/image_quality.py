@@ -99,17 +99,6 @@ def prepare_image(
     return image
 
 
-def measure_images(
-    images: Sequence[np.ndarray], clean: Sequence[np.ndarray]
-) -> dict[str, float]:
-    """Compute mean ``psnr`` and ``ssim`` of images beside clean ones."""
-    pairs = list(zip(images, clean))
-    return dict(
-        psnr=statistics.mean(compute_psnr(*pair) for pair in pairs),
-        ssim=statistics.mean(compute_ssim(*pair) for pair in pairs),
-    )
-
-
 class _ImageMetric(BaseMetric):
     """The mean of a measure over the images of every data set.
 

@@ -210,7 +210,7 @@ def test_restorers_are_counted_at_every_pixel() -> None:
     found = measure(load_config(config), (rows, columns))
 
     assert found.defined == rows * columns * expected
-    assert found.params == 72_321  # as compare_restorers.py counts
+    assert found.params == 72_321  # as comparisons count
     # The FVE of 16x16 is resized in both directions, the decay not counted.
     resized = 16 * 16 * columns * channels + 16 * rows * columns * channels
     decay = 4 * rows * columns * channels / 2

@@ -18,7 +18,11 @@ from mmengine.config import Config, ConfigDict
 from mmvheat.models import vHeat
 
 ROOT = Path(__file__).parents[2]
-ALL_CONFIGS = sorted(ROOT.glob('configs/[!_]*/*.py'))
+ALL_CONFIGS = [
+    path
+    for path in sorted(ROOT.glob('configs/[!_]*/*.py'))
+    if path.parent.name != 'comparisons'  # of configs, and none themselves
+]
 # Restorers have no backbone; tests/test_restoration trains them.
 CONFIGS = [
     path
