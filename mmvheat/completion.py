@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from itertools import chain
 from pathlib import Path
 
 from .cli import COMMANDS
@@ -17,11 +18,20 @@ def options_of(name: str) -> list[str]:
         name (str): A key of :data:`COMMANDS`.
     """
     _, *parts = COMMANDS[name].module.split('.')
-    path = Path(__file__).parent.joinpath(*parts).with_suffix('.py')
+    package = Path(__file__).parent
+    text = package.joinpath(*parts).with_suffix('.py').read_text()
+    nodes = [ast.parse(text)]
+    if 'pictures.make_parser' in text:
+        shared = ast.parse((package / 'commands/pictures.py').read_text())
+        nodes += [
+            node
+            for node in shared.body
+            if getattr(node, 'name', '') == 'make_parser'
+        ]
     return sorted(
         {
             argument.value
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in chain.from_iterable(map(ast.walk, nodes))
             if isinstance(node, ast.Call)
             and getattr(node.func, 'attr', getattr(node.func, 'id', ''))
             in ('add_argument', 'add_options', 'add')

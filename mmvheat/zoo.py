@@ -145,12 +145,13 @@ def main() -> None:
     args = parse_args()
     models = select(list_models(), args.task, args.all)
     if args.name:
-        models = [m for m in models if args.name in m.config]
+        name = args.name.lower()
+        models = [m for m in models if name in m.config.lower()]
     if not models:
         raise UserError(
             f'No config with {args.name!r} in its name has figures'
             + (f' of {args.task}' if args.task else '')
-            + '; try mmvheat zoo --all.'
+            + ('.' if args.all else '; try mmvheat zoo --all.')
         )
     print(show(models, args.urls))
     print(

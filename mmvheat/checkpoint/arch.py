@@ -98,7 +98,7 @@ def describe_backbone(
                 f'{sorted(blocks)[:9]}, but 0, 1, 2, ... are expected'
             )
         depths.append(len(blocks))
-    fc1 = shapes.get('layers.0.0.mlp.fc1.weight', (4 * dims[0],))
+    fc1 = shapes.get('layers.0.0.mlp.fc1.weight') or (4 * dims[0],)
     conv1 = _expect_dims(shapes, 'patch_embed.conv1.weight', 4, source)
     info = BackboneInfo(
         embed_dims=tuple(dims),
@@ -155,10 +155,10 @@ def is_backbone_key(key: str, prefix: str = '') -> bool:
 def _expect_dims(
     shapes: Mapping[str, Sequence[int]], key: str, dims: int, source: str
 ) -> Sequence[int]:
-    if len(shapes[key]) != dims:
+    if len(shapes[key]) != dims or 0 in shapes[key]:
         raise CheckpointError(
             f'{source}: {key} has the shape {tuple(shapes[key])}, but '
-            f'{dims} dimensions are expected'
+            f'{dims} dimensions are expected, none of size 0'
         )
     return shapes[key]
 

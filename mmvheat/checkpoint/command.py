@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .converter import convert_checkpoint, get_grid
-from .layout import read_checkpoint
+from .layout import AVERAGED_WEIGHTS, read_checkpoint
 from .publish import describe_source
 from .reader import CheckpointError
 from .summary import summarize_checkpoint
@@ -102,6 +102,8 @@ def parse_args() -> argparse.Namespace:
             parser.error('--inspect writes nothing: leave out --tg_*')
     elif not (args.tg_pth and args.tg_size):
         parser.error('--tg_pth and --tg_size are required')
+    elif args.tg_pth.endswith('.safetensors'):
+        parser.error('--tg_pth becomes a file of torch.save: name it .pth')
     elif len({Path(p).name for p in args.pt_pth}) < len(args.pt_pth):
         parser.error('two of the checkpoints have the same name')
     return args
@@ -156,7 +158,7 @@ def convert(source: str, target: Path, args: argparse.Namespace) -> str:
         target_size=list(size),
         method=args.method,
         task=args.task,
-        averaged=checkpoint.layout in ('model_ema', 'ema_state_dict'),
+        averaged=checkpoint.layout in AVERAGED_WEIGHTS,
     )
     write_checkpoint(weights, target, meta=meta)
     dropped = len(checkpoint.state_dict) - len(weights)
@@ -175,7 +177,10 @@ def expand_globs(patterns: Sequence[str]) -> list[str]:
     return [
         name
         for pattern in patterns
-        for name in sorted(glob.glob(pattern)) or [pattern]
+        for name in (
+            (not Path(pattern).exists() and sorted(glob.glob(pattern)))
+            or [pattern]
+        )
     ]
 
 
@@ -189,7 +194,8 @@ def list_targets(
     if len(sources) == 1 and not target.is_dir():
         return [target]
     target.mkdir(parents=True, exist_ok=True)
-    return [target / Path(source).name for source in sources]
+    names = (source.replace('.safetensors', '.pth') for source in sources)
+    return [target / Path(name).name for name in names]
 
 
 def to_pair(size: Sequence[int]) -> tuple[int, int]:

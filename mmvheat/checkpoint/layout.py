@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from .arch import (
 from .reader import CheckpointError, read_file
 
 WEIGHTS = ('model', 'state_dict')
-AVERAGED_WEIGHTS = ('model_ema', 'ema_state_dict')
+AVERAGED_WEIGHTS = ('model_ema', 'ema_state_dict', 'state_dict_ema')
 
 
 @dataclass
@@ -116,6 +117,7 @@ def parse_checkpoint(
     )
     meta = said.get('meta') if isinstance(said.get('meta'), dict) else {}
     task, num_classes = _find_task(state_dict)
+    accuracy = said.get('max_accuracy_ema' if ema else 'max_accuracy')
     return Checkpoint(
         source=source,
         layout=layout,
@@ -127,14 +129,20 @@ def parse_checkpoint(
         post_norm=_find_post_norm(said),
         has_ema=has_ema,
         epoch=said.get('epoch', meta.get('epoch')),
-        accuracy=said.get('max_accuracy_ema' if ema else 'max_accuracy'),
+        accuracy=accuracy if isinstance(accuracy, Real) else None,
         meta=said,
     )
 
 
 def strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Keep the tensors, without the prefixes of DDP and of EMA."""
-    tensors = {k: v for k, v in weights.items() if isinstance(v, Tensor)}
+    """Keep the tensors, without prefixes of torch.compile, DDP and EMA."""
+    tensors = {
+        key.replace('_orig_mod.', ''): value
+        for key, value in weights.items()
+        if isinstance(key, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+    }
     while any(key.startswith('module.') for key in tensors):
         # An averaged model counts its updates beside the wrapped module.
         tensors = {
@@ -159,11 +167,14 @@ def find_prefix(state_dict: Mapping[str, Any]) -> str | None:
 
 def find_nonfinite(state_dict: Mapping[str, Tensor]) -> list[str]:
     """List the tensors that hold NaN or infinity."""
-    return [
-        key
-        for key, value in state_dict.items()
-        if value.is_floating_point() and not bool(value.isfinite().all())
-    ]
+    found = []
+    for key, value in state_dict.items():
+        if value.is_floating_point():
+            # Numbers of 8 bits cannot be asked.
+            value = value.float() if value.element_size() == 1 else value
+            if not value.isfinite().all():
+                found.append(key)
+    return found
 
 
 def _find_weights(
@@ -242,7 +253,7 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         items = [_to_plain(v) for v in value if not isinstance(v, Tensor)]
         return type(value)(items) if type(value) in (list, tuple) else items
-    return value.item() if hasattr(value, 'item') else value
+    return value.tolist() if hasattr(value, 'tolist') else value
 
 
 def _name_type(value: Any) -> str:

@@ -7,6 +7,7 @@ local files and of URLs are replaced by these (see :mod:`mmvheat.compat`).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,17 @@ def download(url: str, model_dir: str | None = None) -> Path:
     """
     folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
     path = folder / os.path.basename(urlparse(url).path)
+    note = path.with_name(f'{path.name}.url')
+    if note.exists() and note.read_text() != url:
+        # The other address ends in the same name.
+        digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+        path = path.with_name(f'{digest}_{path.name}')
+        note = path.with_name(f'{path.name}.url')
     try:
         if get_local_rank() == 0 and not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             _fetch(url, path)
+            note.write_text(url)
     finally:
         barrier()
     return path
@@ -143,7 +151,8 @@ def to_mmengine_layout(content: Any) -> Any:
     state_dict = strip_wrappers(weights)
     prefix = find_prefix(state_dict)
     if prefix and weights is content.get('state_dict'):
-        return content
+        same = all(key in weights for key in state_dict)
+        return content if same else dict(content, state_dict=state_dict)
     meta = content.get('meta')
     return dict(
         state_dict=state_dict if prefix else _prefix_keys(state_dict),
@@ -153,7 +162,7 @@ def to_mmengine_layout(content: Any) -> Any:
 
 def _get_weights(content: dict) -> dict:
     for key in ('state_dict', *WEIGHTS, *AVERAGED_WEIGHTS):
-        if isinstance(content.get(key), dict):
+        if isinstance(content.get(key), dict) and content[key]:
             return content[key]
     return content
 

@@ -15,7 +15,7 @@ _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 class ConfigOptions(DictAction):
-    """``--cfg-options``: KEY=VALUE, where a path may hold spaces.
+    """``--cfg-options``: KEY=VALUE, where a path may hold spaces and brackets.
 
     mmengine's ``DictAction`` takes all spaces out of a value.
     """
@@ -36,11 +36,15 @@ class ConfigOptions(DictAction):
                 parser.error(
                     f'{option_string} expects KEY=VALUE, but came {text!r}'
                 )
-            is_list = any(char in value for char in ',([')
+            value = value.strip('\'"')
+            is_list = ',' in value or value[:1] in ('(', '[')
             parse = (
                 self._parse_iterable if is_list else self._parse_int_float_bool
             )
-            options[key] = parse(value.strip('\'"'))
+            try:
+                options[key] = parse(value)
+            except AssertionError as error:
+                parser.error(f'{option_string} {text}: {error}')
 
 
 OPTIONS = {

@@ -8,9 +8,11 @@ import importlib.util
 import os
 import os.path as osp
 from collections.abc import Sequence
+from traceback import walk_tb
 from typing import Any
 
 import torch
+import yaml
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
 from mmengine.model import revert_sync_batchnorm
@@ -19,6 +21,12 @@ from torch import nn
 
 from mmvheat.errors import UserError
 
+_UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, KeyError, TypeError, AssertionError),
+    *(ConfigParsingError, yaml.YAMLError),
+)
+# What reads a config. Whatever else fails meanwhile is code of its own.
+_READERS = {'mmvheat', 'mmengine', 'ast', 'yaml', 'json', 'codecs'}
 _LIBRARIES = dict(
     mmdet=('mmdet.utils', 'det'),
     mmseg=('mmseg.utils', 'seg'),
@@ -78,7 +86,11 @@ def read_config(path: str) -> Config:
         )
     try:
         return Config.fromfile(path)
-    except (FileNotFoundError, ConfigParsingError) as error:
+    except _UNREADABLE as error:
+        frames = [f.f_globals for f, _ in walk_tb(error.__traceback__)]
+        modules = {f.get('__name__', '').split('.')[0] for f in frames}
+        if not modules <= _READERS:
+            raise  # by code of the config
         reason = ' '.join(str(error).split())
         raise UserError(
             f'The config {path} could not be read: '

@@ -87,7 +87,7 @@ def check_dataset(dataset: object, cfg: Config) -> None:
 
 
 def _check_exists(path: str | None, what: str) -> None:
-    if path and '://' not in path and not osp.exists(path):
+    if path and '://' not in path and not osp.exists(osp.expanduser(path)):
         raise UserError(
             f'The {what} {path} does not exist (working directory: '
             f'{os.getcwd()}); correct the path.'
@@ -153,8 +153,10 @@ def _find(node: object, key: str) -> Iterator[object]:
     if isinstance(node, dict):
         if key in node:
             yield node[key]
-        for child in node.values():
-            yield from _find(child, key)
+        for name, child in node.items():
+            # That of HTC learns other labels, of stuff.
+            if name != 'semantic_head':
+                yield from _find(child, key)
     elif isinstance(node, (list, tuple)):
         for child in node:
             yield from _find(child, key)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mmvheat import __version__
 from mmvheat.checkpoint.command import main
@@ -129,6 +130,18 @@ def test_several_files_go_into_a_folder(tmp_path, run):
     assert '2/2' in err
 
 
+def test_names_that_look_like_patterns_and_safetensors(tmp_path, run):
+    for name in ('w[1].pth', 'w1.pth'):
+        (tmp_path / name).write_bytes(SOURCE.read_bytes())
+    source = tmp_path / 'w[1].pth'
+    assert str(source) in run('--pt_pth', source, '--inspect')[1]
+    save_file(load_model(SOURCE), tmp_path / 'w.safetensors')
+    (tmp_path / 'out').mkdir()
+    args = convert_args(tmp_path / 'out', tmp_path / 'w.safetensors')
+    assert run(*args)[0] == 0
+    assert load(tmp_path / 'out/w.pth')['state_dict']
+
+
 def test_one_bad_file_does_not_stop_the_others(tmp_path, run):
     (tmp_path / 'bad').write_bytes(b'')
     status, _, err = run(
@@ -190,6 +203,7 @@ def test_inspect_prints_a_table(tmp_path, run):
         (('--tg_size', '64', '64', '64'), 'one side or H W'),
         (('--method', 'nearest'), 'invalid choice'),
         (('--inspect',), 'leave out --tg_'),
+        (('--tg_pth', 'f.safetensors'), 'name it .pth'),
     ],
 )
 def test_usage_errors_exit_with_2(tmp_path, run, args, words):

@@ -1,5 +1,6 @@
 """One reader for every layout."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -24,6 +25,9 @@ LAYOUTS = {
     'state_dict': lambda w: {'state_dict': w, 'meta': {'epoch': 3}},
     'bare': lambda w: w,
     'bare, DDP': lambda w: with_prefix(w, 'module.'),
+    'compiled, DDP': lambda w: {'model': with_prefix(w, 'module._orig_mod.')},
+    "timm's averaged": lambda w: {'state_dict_ema': w},
+    'beside numbers': lambda w: {'model': w, 'rng': np.random.get_state()},
 }
 
 
@@ -138,6 +142,13 @@ def break_weights(weights, how):
             weights[f'freq_embed.{i}'] = weights[f'freq_embed.{i}'][:1, :1]
     elif how == 'block added':
         weights['layers.2.1000000000.op.out_norm.bias'] = torch.zeros(32)
+    elif how == 'scalar':
+        weights['layers.0.0.mlp.fc1.weight'] = torch.tensor(1.0)
+    elif how == 'no channels':
+        weights['freq_embed.0'] = torch.zeros(16, 16, 0)
+    elif how == 'sparse':
+        name = 'layers.2.1.op.linear.weight'
+        weights[name] = weights[name].to_sparse()
     elif how == 'dims':
         weights['freq_embed.1'] = torch.zeros(8, 16)
     elif how == 'resnet':
@@ -154,6 +165,9 @@ def break_weights(weights, how):
         ('grid', r'freq_embed.2 has the shape \(5, 4, 32\), but \(4, 4, 32\)'),
         ('tiny grid', 'is no vHeat: img_size must be .* at least 32 pixels'),
         ('block added', r'incomplete: stage 2 has the blocks \[0, 1, 10'),
+        ('scalar', r'contradicts itself: .*fc1.weight has the shape \(\)'),
+        ('no channels', r'shape \(16, 16, 0\), but .* none of size 0'),
+        ('sparse', '1 are missing, such as layers.2.1.op.linear.weight'),
         ('dims', '3 dimensions are expected'),
         ('resnet', 'is not a vHeat checkpoint.*conv1.weight, fc.bias'),
     ],

@@ -290,6 +290,21 @@ def test_url_is_downloaded_once(
         (folder / 'vHeat.pth').unlink(missing_ok=True)
 
 
+def test_equal_names_at_two_addresses(
+    server, official_weights, build_backbone
+):
+    folder, url = server
+    name = 'patch_embed.conv1.bias'
+    for part in ('a', 'b', 'a'):
+        (folder / part).mkdir(exist_ok=True)
+        weights = dict(official_weights)
+        weights[name] = weights[name] + (part == 'b')
+        torch.save(weights, folder / part / 'vHeat.pth')
+        backbone = build_backbone()
+        load_pretrained(backbone, f'{url}/{part}/vHeat.pth')
+        assert torch.equal(backbone.state_dict()[name], weights[name])
+
+
 def test_failed_download_says_so_and_leaves_nothing(
     server, build_backbone, tmp_path
 ):

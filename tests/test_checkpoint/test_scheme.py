@@ -116,14 +116,24 @@ def test_converted_classifier_loads_whole(tmp_path, official, monkeypatch):
     model.load_state_dict(weights, strict=True)
 
 
-@pytest.mark.parametrize('layout', ('bare', 'model', 'state_dict'))
+@pytest.mark.parametrize(
+    'layout', ('bare', 'model', 'state_dict', 'compiled', 'empty beside')
+)
 def test_bare_backbone_takes_files_without_and_with_prefix(
     tmp_path, official_weights, layout
 ):
     weights = convert_to_downstream(official_weights, (128, 128))
-    torch.save(
-        weights if layout == 'bare' else {layout: weights}, tmp_path / 'f'
-    )
+    content = {
+        'bare': weights,
+        'compiled': {
+            'state_dict': {
+                f'backbone._orig_mod.{key}': value
+                for key, value in weights.items()
+            }
+        },
+        'empty beside': {'state_dict': {}, 'model': weights},
+    }.get(layout, {layout: weights})
+    torch.save(content, tmp_path / 'f')
     backbone = MODELS.build(dict(BACKBONE, img_size=64))
     load_checkpoint(backbone, str(tmp_path / 'f'))
     found = backbone.state_dict()

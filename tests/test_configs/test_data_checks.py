@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from tiny_config import CONFIGS, NAMES, ROOT, load_config, make_tiny
 
-from mmvheat.datasets.checks import check_dataset
+from mmvheat.datasets.checks import check_dataset, check_paths
 from mmvheat.errors import UserError
 
 every_config = pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
@@ -58,6 +58,25 @@ def test_classes_of_the_model_disagree_with_the_data(
 
     with pytest.raises(UserError, match='classes=7, but the data set'):
         check_dataset(build_dataset(cfg), cfg)
+
+
+def test_stuff_of_htc_may_have_other_classes(digit_scenes: Path) -> None:
+    path = CONFIGS[
+        NAMES.index('quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes')
+    ]
+    cfg = make_tiny(load_config(path), digit_scenes)
+    cfg.model.roi_head.semantic_head = dict(num_classes=183)
+
+    check_dataset(build_dataset(cfg), cfg)
+
+
+def test_weights_in_the_home_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    cfg = Config(dict(model=dict(), load_from='~/vheat.pth'))
+    with pytest.raises(UserError, match='checkpoint ~/vheat.pth does not'):
+        check_paths(cfg, ())
+    (tmp_path / 'vheat.pth').touch()
+    check_paths(cfg, ())
 
 
 @pytest.mark.parametrize(

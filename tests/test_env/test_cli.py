@@ -102,7 +102,11 @@ def test_error_of_a_tool_is_one_sentence(mmvheat):
 
 
 @pytest.mark.parametrize(
-    'name', ['train', 'test', 'infer', 'new', 'zoo', 'robustness', 'export']
+    'name',
+    [
+        *('train', 'test', 'infer', 'new', 'zoo', 'heat', 'robustness'),
+        *('convert', 'export'),
+    ],
 )
 def test_options_are_those_of_the_parser(mmvheat, name):
     printed, _ = mmvheat(name, '--help')
