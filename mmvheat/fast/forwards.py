@@ -96,11 +96,12 @@ def _keep_k(op: nn.Module, u: Tensor, freq_embed: Tensor) -> Tensor:
 
 
 def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
+    settings = {k: v for k, v in vars(law).items() if k[0] != '_'}
     # What other laws depend on is not known here.
     if (
         not type(law).__module__.startswith('mmvheat.nn.')
         or law.uses_input
-        or 'response' in vars(law)
+        or not all(isinstance(v, (int, float)) for v in settings.values())
         or k.dim() == x.dim()
     ):
         return None
@@ -110,10 +111,9 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
         s = squared_frequencies(sizes, dtype=x.dtype, device=x.device)
         return law.response(s, k, x)
 
-    settings = [v for v in vars(law).values() if isinstance(v, (int, float))]
     return keep(
         law,
-        (x.shape[1:-1], x.dtype, type(law).response, *settings),
+        (x.shape[1:-1], x.dtype, type(law).response, *settings.values()),
         (k, *law.parameters()),
         compute,
     )

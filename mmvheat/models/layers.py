@@ -38,10 +38,17 @@ class DropPath(nn.Module):
 
     Args:
         drop_prob (float): Probability to skip, in [0, 1).
+
+    Raises:
+        ValueError: ``drop_prob`` is out of its range.
     """
 
     def __init__(self, drop_prob: float) -> None:
         super().__init__()
+        if not 0 <= drop_prob < 1:
+            raise ValueError(
+                f'drop_prob must be in [0, 1), but got {drop_prob}'
+            )
         self.drop_prob = drop_prob
 
     def forward(self, x: Tensor) -> Tensor:

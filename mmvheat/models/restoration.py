@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmvheat.nn import init_linear_layers
 from mmvheat.ops import resize_freq_embed
 
 from .heat_block import HeatBlock
@@ -155,10 +156,7 @@ class vHeatIR(BaseModule):
 
     def _reset_parameters(self, initial_k: Sequence[float] | None) -> None:
         """Initialise as vHeat, then spread k over the channels."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        init_linear_layers(self)
         # At the start, what is corrected is nothing.
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmvheat.fast import accelerated
+from mmvheat.nn import init_linear_layers
 from mmvheat.ops import resize_freq_embed
 
 from .arch import (
@@ -207,12 +208,18 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         Raises:
             ValueError: If the checkpoint does not fit the backbone.
         """
-        cfg = self.init_cfg if isinstance(self.init_cfg, dict) else {}
-        # With a prefix, mmengine itself picks the keys.
+        cfg = self.init_cfg
+        if isinstance(cfg, (list, tuple)) and len(cfg) == 1:
+            (cfg,) = cfg
+        cfg = cfg if isinstance(cfg, dict) else {}
+        kind = cfg.get('type')
+        kind = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
         if (
             self.is_init
-            or cfg.get('type') != 'Pretrained'
-            or set(cfg) != {'type', 'checkpoint'}
+            or kind.split('.')[-1] not in ('Pretrained', 'PretrainedInit')
+            # With a prefix, mmengine itself picks the keys.
+            or cfg.get('prefix')
+            or not set(cfg) <= {'type', 'checkpoint', 'prefix', 'map_location'}
         ):
             super().init_weights()
             return
@@ -257,10 +264,7 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
 
     def _reset_parameters(self) -> None:
         """Initialise as the paper's code; convolutions keep torch's way."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        init_linear_layers(self)
         for freq_embed in self.freq_embed:
             nn.init.trunc_normal_(freq_embed, std=0.02)
 

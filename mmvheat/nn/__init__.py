@@ -4,6 +4,7 @@
 """
 
 from .heat_conduction import HeatConduction2d, HeatConduction3d
+from .init import init_linear_layers
 from .laws import (
     DampedWavePropagator,
     FractionalHeatPropagator,
@@ -22,5 +23,6 @@ __all__ = [
     'Propagator',
     'TailPropagator',
     'check_propagator',
+    'init_linear_layers',
     'make_source',
 ]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmvheat.ops import resize_freq_embed
 
+from .init import init_linear_layers
 from .propagator import HeatPropagator, Propagator, check_propagator
 from .sources import make_source
 
@@ -50,10 +51,7 @@ class _HeatConduction(nn.Module):
 
     def reset_parameters(self) -> None:
         """Initialise as vHeat does; the convolution keeps torch's way."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        init_linear_layers(self)
         if self.freq_embed is not None:
             nn.init.trunc_normal_(self.freq_embed, std=0.02)
 

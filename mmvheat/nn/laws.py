@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor, nn
 
 from mmvheat.ops import fractional_response, tail_response, wave_response
 
+from .init import init_linear_layers
 from .propagator import Propagator
 from .sources import make_source
 
@@ -61,7 +64,7 @@ class TailPropagator(Propagator):
             self,
             'k2',
             k2,
-            learned or (isinstance(k2, (int, float)) and k2 >= 0),
+            learned or (isinstance(k2, Real) and k2 >= 0),
             "'scalar', 'vector' or a number of at least 0",
         )
         self.to_k2 = make_source(k2, dims)
@@ -69,6 +72,7 @@ class TailPropagator(Propagator):
         self.to_gate = nn.Sequential(
             nn.Linear(dims, hidden), nn.GELU(), nn.Linear(hidden, dims)
         )
+        init_linear_layers(self.to_gate)
 
     def response(self, s: Tensor, k: Tensor, x: Tensor) -> Tensor:
         """Compute what is left of every frequency of every image."""
@@ -94,8 +98,6 @@ class DampedWavePropagator(Propagator):
         ValueError: ``v`` or ``alpha`` is negative.
     """
 
-    keeps_mean = False
-
     def __init__(
         self,
         dims: int,
@@ -107,7 +109,11 @@ class DampedWavePropagator(Propagator):
         _check(self, 'v', v, v >= 0, 'at least 0')
         _check(self, 'alpha', alpha, alpha >= 0, 'at least 0')
         self.v, self.alpha, self.r = v, alpha, r
-        self.keeps_mean = r == 0
+
+    @property
+    def keeps_mean(self) -> bool:
+        """Whether the mean stays: without an initial velocity."""
+        return self.r == 0
 
     def response(self, s: Tensor, k: Tensor, x: Tensor) -> Tensor:
         """Compute what is left of every frequency at the times k."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def make_source(k: str | float, dims: int) -> nn.Module:
         return PooledSource(nn.Linear(dims, dims), nn.ReLU())
     if k in ('scalar', 'vector'):
         return LearnedSource(1 if k == 'scalar' else dims)
-    if isinstance(k, (int, float)) and 0 <= k < math.inf:
+    if isinstance(k, Real) and 0 <= k < math.inf:
         return ConstantSource(k)
     raise ValueError(
         "k must be 'freq_embed', 'input', 'scalar', 'vector' or a number of "

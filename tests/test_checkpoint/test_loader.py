@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS
 
 from mmvheat.checkpoint import (
@@ -63,6 +64,28 @@ def test_raw_official_file_gives_the_official_outputs(
     assert '8 missing (outnorm0, outnorm1, outnorm2, outnorm3)' in line
     assert '0 unexpected' in line
     assert '4 of the head dropped (classifier)' in line
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(map_location='cpu'),
+        dict(prefix=None),
+        dict(type='mmengine.Pretrained'),
+        dict(type=PretrainedInit),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('in_list', [False, True])
+def test_every_form_of_init_cfg(
+    tmp_path, official_weights, build_backbone, change, in_list
+):
+    torch.save({'model': official_weights}, tmp_path / 'f')
+    init_cfg = dict(pretrained(tmp_path / 'f'), **change)
+    backbone = build_backbone(init_cfg=[init_cfg] if in_list else init_cfg)
+    backbone.init_weights()
+    name = 'layers.0.0.op.linear.weight'
+    assert torch.equal(backbone.state_dict()[name], official_weights[name])
 
 
 @pytest.mark.parametrize('mode', ('pad', 'bicubic'))

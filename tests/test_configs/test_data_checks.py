@@ -62,7 +62,7 @@ def test_classes_of_the_model_disagree_with_the_data(
 
 def test_stuff_of_htc_may_have_other_classes(digit_scenes: Path) -> None:
     path = CONFIGS[
-        NAMES.index('quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes')
+        NAMES.index('quickstart/mask-rcnn_vheat-n_fpn_2e_digit-scenes.py')
     ]
     cfg = make_tiny(load_config(path), digit_scenes)
     cfg.model.roi_head.semantic_head = dict(num_classes=183)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from mmvheat.fast import kept
 from mmvheat.nn import (
     DampedWavePropagator,
     FractionalHeatPropagator,
+    HeatConduction2d,
     HeatPropagator,
     Propagator,
     TailPropagator,
@@ -80,7 +82,8 @@ def test_the_mean_follows_the_initial_velocity(r):
 def test_the_gate_mixes_per_image_and_channel():
     torch.manual_seed(0)
     law = TailPropagator(C, k2=0.7)
-    torch.nn.init.normal_(law.to_gate[2].weight, std=5)
+    for layer in law.to_gate[::2]:
+        torch.nn.init.normal_(layer.weight, std=5)
     x = make_features(5, 7)
     k = torch.tensor(0.4)
     gate = torch.sigmoid(law.to_gate(x.mean((1, 2))))[:, None, None]
@@ -278,3 +281,51 @@ class TestKept:
         before = law(self.x, self.k)
         law.strength[0] = 2.0
         assert not law(self.x, self.k).equal(before)
+
+
+class Gated(Propagator):
+    """A law with layers, weights and a batch norm of its own."""
+
+    keeps_mean = True
+
+    def __init__(self, dims):
+        super().__init__(dims)
+        self.gate = torch.nn.Linear(dims, dims, bias=False)
+        self.norm = torch.nn.BatchNorm1d(dims)
+        torch.nn.init.eye_(self.gate.weight)
+
+    def response(self, s, k, x):
+        means = self.norm(x.flatten(1, -2).mean(1))
+        return torch.exp(-k * s * self.gate(means).sigmoid()[:, None, None])
+
+
+def test_a_law_keeps_its_own_weights():
+    law = Gated(C)
+    layer = HeatConduction2d(C, 4, law)
+    assert torch.equal(law.gate.weight, torch.eye(C))
+    assert law.training and layer.linear.weight.std() < 0.05
+    layer.reset_parameters()
+    assert torch.equal(law.gate.weight, torch.eye(C))
+
+
+@pytest.mark.parametrize('make', [torch.tensor, np.float32, np.float64])
+def test_settings_may_be_changed(make):
+    law = FractionalHeatPropagator(C).eval()
+    x, k = make_features(5, 7), torch.tensor(2.0)
+    for alpha in (0.5, 1.0, 2.0):
+        law.alpha = make(alpha)
+        expected = FractionalHeatPropagator(C, alpha)(x, k)
+        with torch.no_grad():
+            torch.testing.assert_close(law(x, k), expected)
+
+
+def test_a_velocity_set_later_moves_the_mean():
+    law, x = DampedWavePropagator(C), make_features(5, 7) + 3
+    law.r = 0.5
+    expected = DampedWavePropagator(C, r=0.5)(x, torch.tensor(1.7))
+    assert torch.equal(law(x, torch.tensor(1.7)), expected)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert make_source(np.float32(2), C)(None) == 2
+    assert TailPropagator(C, k2=np.float32(2)).to_k2(None) == 2

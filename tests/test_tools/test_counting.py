@@ -17,6 +17,7 @@ from mmvheat.analysis.counting import CARDS, count_step
 from mmvheat.analysis.counting.autocast import CudaAutocast
 from mmvheat.analysis.counting.step import saved_activations
 from mmvheat.fast.gpu import block as fused_block
+from mmvheat.models import vHeat
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
@@ -44,6 +45,56 @@ class Packed(nn.Linear):
 
     def forward(self, x):
         return (super().forward(x),)
+
+
+@pytest.mark.parametrize(
+    ('groups', 'expected'),
+    [(1, 2 * 8 * 8 * 4), (2, 2 * 8 * 4 * 4), (8, 2 * 8 * 1 * 4)],
+)
+def test_transposed_convolution_by_hand(groups, expected):
+    network = nn.Sequential(
+        nn.Conv2d(8, 8, 1), nn.ConvTranspose2d(8, 8, 2, 2, groups=groups)
+    )
+    step = count_step(network, (1, 8, 16, 16), 'train', 'fp32')
+    first = 2 * 8 * 8  # whose images need no gradient
+    found = step.operators['convolution_backward'].flops
+    assert found == 256 * (first + 2 * expected)
+
+
+def test_attention_is_cast():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.MultiheadAttention(64, 4, batch_first=True)
+
+        def forward(self, x):
+            return self.layer(x, x, x)[0]
+
+    single, half = (
+        count_step(Attention(), (8, 64, 64), 'train', dtype).total.bytes
+        for dtype in ('fp32', 'bf16')
+    )
+    assert half < 0.6 * single
+
+
+def test_frozen_stages_have_no_backward_pass():
+    arch = dict(embed_dims=8, depths=(1, 1, 1, 1), post_norm=True)
+    arch['layer_scale'] = None
+    whole, frozen = (
+        count_step(
+            vHeat(arch, img_size=64, frozen_stages=stages),
+            *((1, 3, 64, 64), 'train', 'fp32'),
+        )
+        for stages in (-1, 2)
+    )
+    assert 0 < frozen.saved < 0.6 * whole.saved
+
+
+@pytest.mark.parametrize('change', [dict(mode='training'), dict(dtype='int8')])
+def test_unknown_steps_are_refused(change):
+    given = dict(dict(mode='train', dtype='fp32'), **change)
+    with pytest.raises(ValueError, match='is counted in mode'):
+        count_step(nn.Linear(8, 8), (1, 8), **given)
 
 
 def test_evaluation_by_hand():

@@ -169,8 +169,9 @@ def _count_flops(
         return 2 * 9 * args[0].numel()
     if name == 'convolution_backward' and args[9] > 1:
         # torch's formula counts the weights of groups as dense ones.
-        grad, _, weight = args[:3]
-        return 2 * grad.numel() * weight[0].numel() * sum(args[10][:2])
+        grad, x, weight = args[:3]
+        cells = x if args[7] else grad  # that a transposed one starts from
+        return 2 * cells.numel() * weight[0].numel() * sum(args[10][:2])
     if name == 'addmm_':
         operator = torch.ops.aten.addmm
     if operator not in flop_registry:

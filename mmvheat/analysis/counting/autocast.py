@@ -21,8 +21,12 @@ class CudaAutocast(TorchFunctionMode):
         dtype (torch.dtype): Half precision.
     """
 
-    _LOWER = {'linear', 'conv2d', 'matmul', '__matmul__', 'mm', 'bmm'}
-    _LOWER |= {'addmm', 'baddbmm', 'einsum', 'scaled_dot_product_attention'}
+    _LOWER = {'linear', 'conv1d', 'conv2d', 'conv3d', 'prelu', 'einsum'}
+    _LOWER |= {'conv_transpose1d', 'conv_transpose2d', 'conv_transpose3d'}
+    _LOWER |= {'matmul', '__matmul__', 'mm', 'mv', 'bmm', 'addmm', 'addmv'}
+    _LOWER |= {'addbmm', 'baddbmm', 'scaled_dot_product_attention'}
+    # A function of functions, which are not seen inside.
+    _LOWER |= {'multi_head_attention_forward'}
     _SINGLE = {'layer_norm', 'group_norm', 'softmax', 'log_softmax', 'norm'}
     _SINGLE |= {'exp', 'log', 'pow', 'sum', 'prod', 'cumsum', 'mse_loss'}
 

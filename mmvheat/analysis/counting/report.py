@@ -53,7 +53,7 @@ def count_networks(
             shape = batch, 3, height, width
             try:
                 step = count_step(build(), shape, mode, dtype)
-            except RuntimeError as error:
+            except (RuntimeError, ValueError) as error:
                 reason = ' '.join(str(error).split())[:200]
                 left_out = f'Left out: {name} in {mode} {dtype} ({reason})'
                 print(left_out, flush=True)

@@ -50,8 +50,16 @@ def count_step(
 
     Returns:
         Step: The counts.
+
+    Raises:
+        ValueError: There is no such mode or dtype.
     """
     base, _, pure = dtype.partition('-')
+    if mode not in ('eval', 'train') or base not in ('fp32', 'bf16', 'fp16'):
+        raise ValueError(
+            "a step is counted in mode 'eval' or 'train' and dtype fp32, bf16 "
+            f'or fp16, but got {mode!r} and {dtype!r}'
+        )
     half = dict(bf16=torch.bfloat16, fp16=torch.float16).get(base)
     network.to('meta').train(mode == 'train')
     images = torch.empty(shape, device='meta')
@@ -69,6 +77,7 @@ def count_step(
             outputs = network(images)
         saved = count_saved()
         outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+        outputs = [out for out in outputs if out.requires_grad]
         if mode == 'train':
             gradients = tuple(map(torch.empty_like, outputs))
             # That of a tensor would leave the mode that casts.

@@ -6,7 +6,7 @@ from itertools import chain
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -67,6 +67,7 @@ class ExactResumeHook(Hook):
             or not runner._resume
             or 'optimizer' not in checkpoint
             or not isinstance(wrapper, OptimWrapper)
+            or isinstance(wrapper, OptimWrapperDict)
         ):
             return
         modes = [
@@ -85,8 +86,14 @@ class ExactResumeHook(Hook):
         """Put the data loader where the checkpoint was made."""
         loop = runner.train_loop
         loader = loop.dataloader
-        if not isinstance(loader, DataLoader):
-            return  # a loop of the user's own over several loaders
+        if not isinstance(loader, DataLoader) or not loader.batch_sampler:
+            return  # a loop of the user's own over several loaders or samples
+        steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if loop.iter % steps:
+            runner.logger.warning(
+                f'The checkpoint of iteration {loop.iter} lacks the gradients '
+                f'that it had accumulated: a step takes {steps} iterations.'
+            )
         sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
         by_epoch = not _is_iter_based(runner)
         diff_rank_seed = runner.cfg.get('randomness', {}).get('diff_rank_seed')

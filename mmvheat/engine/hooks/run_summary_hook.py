@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -81,10 +82,11 @@ def summarize(runner: Runner, counts: str) -> dict[str, str]:
         dict[str, str]: What is shown, one entry a line.
     """
     cfg, loop = runner.cfg, runner.train_loop
-    kind = 'backbone' if 'backbone' in cfg.model else 'network'
-    backbone = cfg.model.get(kind, {})
+    model = cfg.get('model') or {}  # none of a runner made in Python
+    kind = 'backbone' if 'backbone' in model else 'network'
+    backbone = model.get(kind, {})
     loader = loop.dataloader
-    if cfg.train_cfg.get('by_epoch') or loop.max_epochs > 1:
+    if loop.max_epochs > 1 or (cfg.get('train_cfg') or {}).get('by_epoch'):
         length = f'{loop.max_epochs} epochs of {len(loader)} iterations'
     else:
         length = f'{loop.max_iters} iterations'
@@ -95,7 +97,7 @@ def summarize(runner: Runner, counts: str) -> dict[str, str]:
     device = f'CPU, {world} process{"es" if world > 1 else ""}'
     if torch.cuda.is_available():
         device = f'{world} x {torch.cuda.get_device_name()}'
-    batch = cfg.train_dataloader.batch_size
+    batch = getattr(loader.batch_sampler, 'batch_size', 1)
     steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
     batches = f'{world * batch * steps} = {world} x {batch}'
     return {
@@ -133,6 +135,8 @@ def _count_parameters(model: nn.Module) -> list[int]:
 
 
 def _learning_rate(runner: Runner, batch: int) -> str:
+    if isinstance(runner.optim_wrapper, OptimWrapperDict):
+        return f'of {", ".join(runner.optim_wrapper.keys())}'
     optimizer = runner.optim_wrapper.optimizer
     given = optimizer.defaults['lr']
     text = f'{given:.3g} ({type(optimizer).__name__})'
@@ -157,7 +161,8 @@ def _weights(runner: Runner, counts: str) -> str:
         return f'{start} ({counts})'
     if runner._load_from:
         return f'loaded from {runner._load_from} ({counts})'
-    init_cfg = runner.cfg.model.get('backbone', {}).get('init_cfg') or {}
+    model = runner.cfg.get('model') or {}
+    init_cfg = model.get('backbone', {}).get('init_cfg') or {}
     source = isinstance(init_cfg, dict) and init_cfg.get('checkpoint')
     if not source:
         return 'as in init_cfg' if init_cfg else 'from scratch'

@@ -16,7 +16,6 @@ from mmengine.dist import (
     barrier,
     is_distributed,
     is_main_process,
-    master_only,
 )
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
@@ -30,8 +29,9 @@ class SaveOnSignalHook(Hook):
 
     Schedulers pre-empt jobs by SIGTERM. The ranks may get it in different
     iterations, so they agree on one: every ``interval`` iterations by one
-    number that they reduce. The checkpoint is ``interrupted.pth`` in the work
-    dir; ``--resume`` finds it and repeats a validation that was interrupted.
+    number that they reduce, and waits for the step of accumulated gradients.
+    The checkpoint is ``interrupted.pth`` in the work dir; ``--resume`` finds
+    it and repeats a validation that was interrupted.
 
     Args:
         interval (int): Iterations between two agreements of several
@@ -48,14 +48,12 @@ class SaveOnSignalHook(Hook):
         self.interval = interval
         self.filename = filename
         self.requested = False
+        self.agreed = False
         self.validating = False
 
-    def before_run(self, runner: Runner) -> None:
-        """Take over SIGTERM."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-
     def before_train(self, runner: Runner) -> None:
-        """Keep data workers alive; repeat an interrupted validation."""
+        """Take over SIGTERM; repeat an interrupted validation."""
+        self.previous = signal.signal(signal.SIGTERM, self._on_signal)
         loops = [runner.train_loop]
         if runner.val_loop is not None:
             loops.append(runner.val_loop)
@@ -81,7 +79,10 @@ class SaveOnSignalHook(Hook):
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Save and exit between two iterations."""
-        if self._all_agree(runner.iter):
+        self.agreed = self.agreed or self._all_agree(runner.iter)
+        # What is accumulated between two steps is in no checkpoint.
+        steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if self.agreed and (runner.iter + 1) % steps == 0:
             self._save_and_exit(runner)
 
     def after_val_iter(
@@ -110,11 +111,11 @@ class SaveOnSignalHook(Hook):
         meta = checkpoint.get('meta') or {}
         self.validating = meta.get('validating', False)
 
-    @master_only
     def after_train(self, runner: Runner) -> None:
         """Remove a checkpoint that a finished run needs no more."""
+        signal.signal(signal.SIGTERM, self.previous or signal.SIG_DFL)
         path = osp.join(runner.work_dir, self.filename)
-        if osp.exists(path):
+        if is_main_process() and osp.exists(path):
             os.remove(path)
 
     def _save_and_exit(self, runner: Runner) -> None:
