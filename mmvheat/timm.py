@@ -195,8 +195,10 @@ class VHeat(nn.Module):
         if shortened:
             self.layers = self.layers[: last + 1]
             self.freq_embed = self.freq_embed[: last + 1]
-            if self.layers[-1].downsample is not None:
-                del self.layers[-1][self.layers[-1].depth]
+            stage = self.layers[-1]
+            if stage.has_downsample:
+                del stage[-1]
+                stage.has_downsample = False
             self.num_features = self.feature_info[last]['num_chs']
             self.head.in_features = self.num_features
         if prune_norm or shortened:

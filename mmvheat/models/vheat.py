@@ -339,10 +339,15 @@ class HeatStage(nn.Sequential):
         with_cp: bool = False,
     ) -> None:
         super().__init__(*blocks)
-        self.depth = len(blocks)
+        self.has_downsample = downsample is not None
         self.with_cp = with_cp
         if downsample is not None:
             self.append(downsample)
+
+    @property
+    def depth(self) -> int:
+        """int: Blocks, also where some were removed or added."""
+        return len(self) - self.has_downsample
 
     @property
     def blocks(self) -> list[HeatBlock]:
@@ -352,7 +357,7 @@ class HeatStage(nn.Sequential):
     @property
     def downsample(self) -> nn.Module | None:
         """nn.Module: The layer behind the blocks, if any."""
-        return self[self.depth] if len(self) > self.depth else None
+        return self[-1] if self.has_downsample else None
 
     def forward(
         self, x: Tensor, freq_embed: Tensor

@@ -120,6 +120,29 @@ def test_pruned_weights_follow_their_originals(model, name):
     assert_near(outputs, run(copy.deepcopy(model)), 1e-5)
 
 
+class Skipped(nn.Module):
+    """What a block that was removed would have been."""
+
+    def forward(self, x, freq_embed):
+        return x
+
+
+def test_blocks_may_be_removed_and_added(model):
+    skipping = copy.deepcopy(model)
+    skipping.layers[2][0] = Skipped()
+    expected = run(skipping)
+    removed = copy.deepcopy(model)
+    del removed.layers[2][0]
+    assert removed.layers[2].depth == model.layers[2].depth - 1
+    for output, wanted in zip(run(removed), expected):
+        assert output.equal(wanted)
+    removed.layers[2].insert(0, model.layers[2][0])
+    for output, wanted in zip(run(removed), run(model)):
+        assert output.equal(wanted)
+    removed.layers[3].append(Skipped())
+    assert len(removed.layers[3].blocks) == model.layers[3].depth + 1
+
+
 def test_mmpretrain_lora_trains():
     pytest.importorskip('mmpretrain')
     from mmpretrain.models import LoRAModel
