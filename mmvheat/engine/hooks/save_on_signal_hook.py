@@ -47,9 +47,7 @@ class SaveOnSignalHook(Hook):
     ) -> None:
         self.interval = interval
         self.filename = filename
-        self.requested = False
-        self.agreed = False
-        self.validating = False
+        self.requested = self.agreed = self.validating = False
 
     def before_train(self, runner: Runner) -> None:
         """Take over SIGTERM; repeat an interrupted validation."""
