@@ -176,15 +176,39 @@ class Folder:
 
     @cached_property
     def listed_splits(self) -> dict[str, str]:
-        """Splits by stem, as ``ImageSets/*/{train,val}.txt`` has them."""
+        """Splits by stem, as ``ImageSets/*/train.txt`` and others have them.
+
+        'trainval' stands for images that are shared out here, and counts
+        where no list names train or val.
+        """
         splits = {}
-        for path in self.with_suffix('.txt'):
-            stem = osp.splitext(osp.basename(path))[0]
-            if 'imagesets' in path.lower() and stem in ('train', 'val'):
-                for line in read_lines(self.full(path)):
-                    if line.split():
-                        splits[line.split()[0]] = stem
+        for split in ('trainval', 'train', 'val', 'test'):
+            for path in self.with_suffix(f'/{split}.txt'):
+                if 'imagesets' in path.lower():
+                    splits.update(dict.fromkeys(self._read_list(path), split))
+        if not {'train', 'val'}.isdisjoint(splits.values()):
+            splits = {k: v for k, v in splits.items() if v != 'trainval'}
         return splits
+
+    def _read_list(self, path: str) -> set[str]:
+        """The stems of images that a list names, one a line."""
+        stems = {osp.splitext(osp.basename(image))[0] for image in self.images}
+        lines = [line.strip() for line in read_lines(self.full(path))]
+        lines = [line for line in lines if line]
+        named = set()
+        for line in lines:
+            stem, suffix = osp.splitext(osp.basename(line))
+            stem = stem if suffix.lower() in IMAGES else osp.basename(line)
+            # In lists of one class, -1 or 1 follows.
+            named.add(stem if stem in stems else line.split()[0])
+        if lines and not named & stems:
+            self.findings.add(
+                'list that names no image',
+                path,
+                f'none of its {len(lines)} lines, the first is {lines[0]!r}',
+                'not used',
+            )
+        return named & stems
 
     def split_for(self, image: str, label: str = '') -> str:
         """The split of an image by lists, or by the names of folders."""

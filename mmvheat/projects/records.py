@@ -98,7 +98,8 @@ class Sample:
     Attributes:
         path (str): The image, relative to the root of the data set.
         place (Place): Where its labels are.
-        split (str): 'train', 'val', 'test', or '' where the data have none.
+        split (str): 'train', 'val', 'test', 'trainval' for train or val, or
+            '' where the data have none.
         things (list[Thing]): Its objects.
         label (str): Its class, for classification.
         label_map (str): Its label map, an absolute path.

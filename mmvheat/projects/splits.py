@@ -49,6 +49,8 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
             sample.split = 'val' if sample.split == 'test' else sample.split
         _leave_out_rest(data)
     else:
+        if 'trainval' in names:
+            _leave_out_rest(data)
         how, drawn = _share_out(data, seed, known), True
     _separate(data)
     for name in ('train', 'val'):
@@ -93,7 +95,7 @@ def _share_out(data: DataSet, seed: int, known: dict[str, str]) -> str:
     open_ones = [s for s in data.samples if s.split != 'test']
     for sample in open_ones:
         sample.split = known.get(sample.path, '')
-    groups, how = _group(open_ones)
+    groups, how = _group(open_ones, data)
     wanted = max(1, round(len(open_ones) / _VAL))
     if how == 'in order':
         cut = len(open_ones) - wanted
@@ -158,7 +160,9 @@ def _cover_classes(data: DataSet, groups: dict[str, list[Sample]]) -> None:
                 sample.split = 'train'
 
 
-def _group(samples: list[Sample]) -> tuple[dict[str, list[Sample]], str]:
+def _group(
+    samples: list[Sample], data: DataSet
+) -> tuple[dict[str, list[Sample]], str]:
     """Samples that must stay together, and why: '', groups or in order."""
     groups = defaultdict(list)
     for sample in samples:
@@ -171,7 +175,7 @@ def _group(samples: list[Sample]) -> tuple[dict[str, list[Sample]], str]:
     if (
         is_video
         and len(groups) >= _LEAST_GROUPS
-        and (videos or not has_labels)
+        and (videos or not (has_labels or _are_classes(groups, data)))
     ):
         how = 'groups'
     elif is_video and len(groups) == 1 and videos and not has_labels:
@@ -182,6 +186,21 @@ def _group(samples: list[Sample]) -> tuple[dict[str, list[Sample]], str]:
             return joined, how
         how = ''  # the sequences share images
     return _join_copies({sample.path: [sample] for sample in samples}), how
+
+
+def _are_classes(groups: dict[str, list[Sample]], data: DataSet) -> bool:
+    """Whether the groups are classes, each shown by one group alone."""
+    homes = defaultdict(Counter)
+    for key, members in groups.items():
+        for sample in members:
+            names = {thing.name for thing in sample.things}
+            if data.maps:
+                names = set(data.maps.count_pixels(sample.label_map))
+            for name in names:
+                homes[name][key] += 1
+    # An image of scratches may show a patch as well, hence not all of them.
+    alone = sum(max(c.values()) > 0.9 * c.total() for c in homes.values())
+    return alone * 2 > len(homes)
 
 
 def _join_copies(groups: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
