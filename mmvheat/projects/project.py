@@ -121,7 +121,7 @@ def _check_labels(data: DataSet) -> None:
     if data.task in ('detection', 'instances') and not things:
         raise UserError(
             f'The train images of {data.root} show no object; '
-            'labels are needed for at least one.'
+            'labels are needed for at least one.' + data.findings.main_reason()
         )
     if len(data.classes) < 2 and data.task in (
         'segmentation',
@@ -130,6 +130,7 @@ def _check_labels(data: DataSet) -> None:
         raise UserError(
             f'{data.root} has the class {data.classes[0]!r} alone, but '
             f'{data.task} needs two to tell apart; add images of another.'
+            + data.findings.main_reason()
         )
 
 

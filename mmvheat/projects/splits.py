@@ -36,7 +36,7 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
         raise UserError(
             f'{len(data.samples)} usable image(s) are left in {data.root}, '
             'expected are 2 or more, one to train on and one to test on.'
-            + _first_reason(data)
+            + data.findings.main_reason()
         )
     names = Counter(s.split for s in data.samples if s.split)
     drawn = False
@@ -58,17 +58,10 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
             raise UserError(
                 f'No image is left for {name} in {data.root}: '
                 f'{len(data.samples)} usable images, and what is in train '
-                'and val alike is left out of train.' + _first_reason(data)
+                'and val alike is left out of train.'
+                + data.findings.main_reason()
             )
     return how, drawn
-
-
-def _first_reason(data: DataSet) -> str:
-    if not data.findings:
-        return ''
-    kind, count = data.findings.count().most_common(1)[0]
-    first = next(f for f in data.findings if f.kind == kind)
-    return f' Found {count} x {kind}, first {first.place}: {first.what}.'
 
 
 def _leave_out_rest(data: DataSet) -> None:
