@@ -13,10 +13,10 @@ from mmvheat.errors import UserError
 from .records import Findings
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-_SPLITS = dict(
+SPLIT_WORDS = dict(
     train='train', training='train', val='val', valid='val', test='test'
 )
-_SPLITS.update(validation='val', testing='test')
+SPLIT_WORDS.update(validation='val', testing='test')
 _SPLIT = re.compile(
     r'(?:^|[^a-z])(train|training|val|valid|validation|test|testing)'
     r'(?:[^a-z]|$)'
@@ -229,7 +229,7 @@ def split_of(path: str, files: bool = True) -> str:
     for part in reversed(parts if files else parts[:-1]):
         found = _SPLIT.search(part)
         if found:
-            return _SPLITS[found[1]]
+            return SPLIT_WORDS[found[1]]
     return ''
 
 

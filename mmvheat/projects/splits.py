@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os.path as osp
 import random
 import re
 from collections import Counter, defaultdict
+from pathlib import Path
 
 from mmvheat.errors import UserError
 
+from .folder import SPLIT_WORDS
 from .records import DataSet, Sample
 
 _VAL = 5  # one image in five
@@ -62,6 +66,49 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
                 + data.findings.main_reason()
             )
     return how, drawn
+
+
+def list_splits(data: DataSet) -> str:
+    """The text of a csv of images and splits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['image', 'split'])
+    writer.writerows((s.path, s.split) for s in data.samples)
+    return text.getvalue()
+
+
+def read_splits(path: Path) -> dict[str, str]:
+    """Read what :func:`list_splits` wrote and a user may have edited.
+
+    Returns:
+        dict[str, str]: Splits by image, {} if there is no such file.
+
+    Raises:
+        UserError: It is no such csv, or names another split.
+    """
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            reader = csv.DictReader(file)
+            rows = [
+                (reader.line_num, row['image'], row['split']) for row in reader
+            ]
+    except FileNotFoundError:
+        return {}
+    except (KeyError, OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f'{path} cannot be read ({error}); repair it, or remove it to '
+            'have the shares drawn anew.'
+        ) from None
+    known = {}
+    for line, image, word in rows:
+        word = (word or '').strip()
+        known[image] = SPLIT_WORDS.get(word.lower(), '')
+        if word and not known[image]:
+            raise UserError(
+                f'{path}:{line} names the split {word!r}; expected is train, '
+                'val, test, or nothing to have it drawn.'
+            )
+    return known
 
 
 def _leave_out_rest(data: DataSet) -> None:
