@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -19,6 +20,45 @@ def test_two_images_of_one_id(coco, look):
     assert ["'0000.jpg'" in twice[0].what, "'0001.jpg'" in twice[1].what]
     assert len(found.data.samples) == 10
     assert len(things(found, 2)) == 2
+
+
+def test_images_of_one_name_in_two_folders_one_of_them_missing(coco, look):
+    root, path = coco
+    (root / 'images').rename(root / 'cam2')
+
+    def change(content: dict) -> None:
+        image, entry = content['images'][0], content['annotations'][0]
+        for item in content['images']:
+            item['file_name'] = f'cam2/{item["file_name"]}'
+        content['images'].insert(0, dict(image, id=99))
+        content['images'][0]['file_name'] = 'cam1/0000.jpg'
+        content['annotations'].append(dict(entry, id=99, image_id=99))
+
+    edit(path, change)
+    found = look(root)
+    assert "'cam1/0000.jpg'" in only(found, 'labels without image').what
+    assert [len(sample.things) for sample in found.data.samples] == [2] * 12
+    edit(path, lambda content: content['images'].pop(1))
+    found = look(root)
+    taken = only(found, 'image in another folder')
+    assert "'cam1/0000.jpg' is taken to be cam2/0000.jpg" in taken.what
+
+
+def test_letters_that_macos_takes_apart(coco, look):
+    root, path = coco
+
+    def change(content: dict) -> None:
+        for item in content['images']:
+            old = root / 'images' / item['file_name']
+            item['file_name'] = f'Grün {item["file_name"]}'
+            old.rename(old.with_name(normalize('NFD', item['file_name'])))
+
+    edit(path, change)
+    found = look(root)
+    assert not found.data.findings
+    assert len(found.data.samples) == 12
+    for sample in found.data.samples:  # named as the disk has it
+        assert (root / sample.path).is_file()
 
 
 def test_one_odd_entry_of_coco_leaves_the_others(coco, look):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import os.path as osp
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 from typing import Any
 
 from mmvheat.errors import UserError
 
-from ..folder import Folder, split_of
+from ..folder import Folder, shared_end, split_of
 from ..records import DataSet, Findings, Place, Sample, Thing, unique_names
 from .json_lines import JsonLines
 
@@ -56,7 +57,10 @@ def read(folder: Folder, findings: Findings) -> DataSet:
     for image in folder.images:
         if image not in listed and not _is_mask(image):
             findings.add(
-                'image without labels', image, 'no file lists it', 'left out'
+                'image without labels',
+                image,
+                'no usable entry is about it',
+                'left out',
             )
     things = [t for s in samples.values() for t in s.things if not t.crowd]
     with_shape = sum(thing.shape is not None for thing in things)
@@ -213,33 +217,67 @@ def _read_images(
 ) -> dict[Any, Sample | None]:
     """The images of a file by id, None for one that cannot be used."""
     lines = JsonLines(folder.full(name), name, 'images')
+    files = [_file_of(image) for image in content['images']]
     samples, asked = {}, defaultdict(set)
-    for image in content['images']:
-        asked[_id_of(image, 'id')].add(str(image.get('file_name', '')))
-    for index, image in enumerate(content['images']):
-        number, file = _id_of(image, 'id'), str(image.get('file_name', ''))
+    for image, file in zip(content['images'], files):
+        asked[_id_of(image, 'id')].add(file)
+    for index, path in enumerate(_find_images(folder, name, files)):
+        image, file = content['images'][index], files[index]
+        number, place = _id_of(image, 'id'), lines.place(index)
         samples.setdefault(number, None)
         if len(asked[number]) > 1:
             findings.add(
                 'image id twice',
-                lines.place(index),
+                place,
                 f'{file!r} has the id {number!r}, as others have',
                 'left out, for nothing tells whose the labels are',
             )
             continue
-        path = folder.image_for(file, name)
         if path is None:
             findings.add(
                 'labels without image',
-                lines.place(index),
+                place,
                 f'{file!r} is not in the folder, or more than once',
                 'left out',
             )
             continue
+        if '/' in file and not _shared_folders(file, path):
+            findings.add(
+                'image in another folder',
+                place,
+                f'{file!r} is taken to be {path}',
+                'kept; look whether the labels fit',
+            )
         split = split_of(name) or split_of(path, files=False)
         samples[number] = Sample(path, Place(name), split)
         samples[number].size = (image.get('width'), image.get('height'))
     return samples
+
+
+def _file_of(image: dict[str, Any]) -> str:
+    """The name of an image's file, with the slashes of this system."""
+    name = str(image.get('file_name', '')).replace('\\', '/')
+    return name.removeprefix('./')
+
+
+def _find_images(
+    folder: Folder, name: str, files: list[str]
+) -> list[str | None]:
+    """The image of each name; of names in several folders the nearest's."""
+    paths = [folder.image_for(file, name) for file in files]
+    shared = list(map(_shared_folders, files, paths))
+    most = Counter()
+    for path, count in zip(paths, shared):
+        most[path] = max(most[path], count)
+    return [
+        path if count == most[path] else None
+        for path, count in zip(paths, shared)
+    ]
+
+
+def _shared_folders(file: str, path: str | None) -> int:
+    """How many of the folders around an image are those that a name has."""
+    return shared_end(osp.dirname(file), osp.dirname(path or ''))
 
 
 def _id_of(entry: dict[str, Any], key: str) -> Hashable:
