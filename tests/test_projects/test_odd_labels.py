@@ -212,6 +212,18 @@ def test_painted_maps_that_show_grey_alone(write, look, coloured):
         assert np.array_equal(read, labels)
 
 
+def test_numbers_in_three_channels(write, look):
+    root = write('label-maps', 4)
+    replace_maps(root, lambda labels: np.dstack([labels] * 3).astype(np.uint8))
+    found = look(root)
+    assert not found.data.findings
+    assert found.data.classes == ['background', *NAMES]
+    for sample in found.data.samples:
+        labels = make_scenes(12)[int(Path(sample.path).stem)].label_map
+        read = found.data.maps.read(sample.label_map, sample.size)
+        assert np.array_equal(read, labels)
+
+
 def test_painted_maps_among_numbers_are_left_out(write, look):
     root = write('label-maps')
     path = sorted((root / 'annotations').rglob('*.png'))[0]
