@@ -29,6 +29,8 @@ def clean(data: DataSet) -> None:
         data.samples = [s for s in data.samples if _check_map(s, data)]
     used = {t.name for s in data.samples for t in s.things}
     if data.task in ('detection', 'instances'):
+        # Objects without a name were left out above.
+        data.classes = [name for name in data.classes if name]
         for name in data.classes:
             if name not in used:
                 data.findings.add(
@@ -202,14 +204,45 @@ def as_code(shape: list | dict, size: tuple[int, int] = (0, 0)) -> dict:
     Args:
         shape (list | dict): Polygons, or a code of either kind.
         size (tuple[int, int]): Width and height of the image, for polygons.
+
+    Raises:
+        ValueError: The runs of a code are not all pixels of its image.
     """
     from pycocotools import mask as coco
 
     if isinstance(shape, list):
         return coco.merge(coco.frPyObjects(shape, size[1], size[0]))
-    if isinstance(shape['counts'], list):
-        return coco.frPyObjects(shape, *shape['size'])
+    counts, (height, width) = shape['counts'], shape['size']
+    runs = counts if isinstance(counts, list) else _runs_of(counts)
+    # pycocotools leaves memory as it is where no run reaches.
+    if min(runs, default=0) < 0:
+        raise ValueError(f'a run of {min(runs)} pixels')
+    if sum(runs) != height * width:
+        raise ValueError(
+            f'its runs are {sum(runs)} pixels, expected are {height * width}'
+        )
+    if isinstance(counts, list):
+        return coco.frPyObjects(shape, height, width)
     return shape
+
+
+def _runs_of(counts: str | bytes) -> list[int]:
+    """The lengths of the runs in a compressed code, as COCO's rleFrString.
+
+    Five bits a character, least first; from the third on, a run is written
+    as its difference from the last but one.
+    """
+    runs, value, shift = [], 0, 0
+    for byte in counts.encode() if isinstance(counts, str) else counts:
+        bits = byte - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last character of this number
+            if bits & 16:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 def _check_map(sample: Sample, data: DataSet) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 import re
+import unicodedata
 from collections import defaultdict
 from functools import cached_property
 
@@ -13,10 +14,10 @@ from mmvheat.errors import UserError
 from .records import Findings
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-_SPLITS = dict(
+SPLIT_WORDS = dict(
     train='train', training='train', val='val', valid='val', test='test'
 )
-_SPLITS.update(validation='val', testing='test')
+SPLIT_WORDS.update(validation='val', testing='test')
 _SPLIT = re.compile(
     r'(?:^|[^a-z])(train|training|val|valid|validation|test|testing)'
     r'(?:[^a-z]|$)'
@@ -124,7 +125,7 @@ class Folder:
     def _by_name(self) -> dict[str, list[str]]:
         found = defaultdict(list)
         for image in self.images:
-            name = osp.basename(image)
+            name = _compose(osp.basename(image))
             found[name].append(image)
             if osp.splitext(name)[0] != name:
                 found[osp.splitext(name)[0]].append(image)
@@ -142,23 +143,24 @@ class Folder:
             the name the one whose path shares most with both. None if there
             is none, or no single best.
         """
-        name = name.replace('\\', '/')
+        name = _compose(name.replace('\\', '/'))
         parts = name.split('/')
         found = self._by_name.get(parts[-1]) or self._by_name.get(
             osp.splitext(parts[-1])[0], []
         )
         if len(found) < 2:
             return found[0] if found else None
-        asked = osp.normpath(osp.join(osp.dirname(near), name))
-        for path in (asked, osp.normpath(name)):
-            if path in found:
-                return path
+        asked = _compose(osp.normpath(osp.join(osp.dirname(near), name)))
+        for place in (asked, osp.normpath(name)):
+            for path in found:
+                if _compose(path) == place:
+                    return path
         around = set(near.split('/')[:-1])
         split = split_of(near)
         ranked = sorted(
             (
                 (
-                    _shared_end(path.split('/'), parts),
+                    shared_end(_compose(path), name),
                     split_of(path) == split,
                     len(around.intersection(path.split('/')[:-1])),
                     path,
@@ -176,15 +178,43 @@ class Folder:
 
     @cached_property
     def listed_splits(self) -> dict[str, str]:
-        """Splits by stem, as ``ImageSets/*/{train,val}.txt`` has them."""
-        splits = {}
+        """Splits by stem, as ``ImageSets/*/train.txt`` and others have them.
+
+        'trainval' stands for images that are shared out here, and counts
+        where no list names train or val.
+        """
+        order, lists, splits = ('trainval', 'train', 'val', 'test'), [], {}
         for path in self.with_suffix('.txt'):
-            stem = osp.splitext(osp.basename(path))[0]
-            if 'imagesets' in path.lower() and stem in ('train', 'val'):
-                for line in read_lines(self.full(path)):
-                    if line.split():
-                        splits[line.split()[0]] = stem
+            folder, name = osp.split(path.lower())
+            split = name.removesuffix('.txt')
+            if 'imagesets' in folder and split in order:
+                where = folder if split != 'trainval' else ''  # the first
+                lists.append((where, order.index(split), path))
+        for _, index, path in sorted(lists):
+            splits.update(dict.fromkeys(self._read_list(path), order[index]))
+        if not {'train', 'val'}.isdisjoint(splits.values()):
+            splits = {k: v for k, v in splits.items() if v != 'trainval'}
         return splits
+
+    def _read_list(self, path: str) -> set[str]:
+        """The stems of images that a list names, one a line."""
+        stems = {osp.splitext(osp.basename(image))[0] for image in self.images}
+        lines = [line.strip() for line in read_lines(self.full(path))]
+        lines = [line for line in lines if line]
+        named = set()
+        for line in lines:
+            stem, suffix = osp.splitext(osp.basename(line))
+            stem = stem if suffix.lower() in IMAGES else osp.basename(line)
+            # In lists of one class, -1 or 1 follows.
+            named.add(stem if stem in stems else line.split()[0])
+        if lines and not named & stems:
+            self.findings.add(
+                'list that names no image',
+                path,
+                f'none of its {len(lines)} lines, the first is {lines[0]!r}',
+                'not used',
+            )
+        return named & stems
 
     def split_for(self, image: str, label: str = '') -> str:
         """The split of an image by lists, or by the names of folders."""
@@ -205,7 +235,7 @@ def split_of(path: str, files: bool = True) -> str:
     for part in reversed(parts if files else parts[:-1]):
         found = _SPLIT.search(part)
         if found:
-            return _SPLITS[found[1]]
+            return SPLIT_WORDS[found[1]]
     return ''
 
 
@@ -219,9 +249,16 @@ def _is_hidden(name: str) -> bool:
     return name.startswith('.') or name == '__MACOSX'
 
 
-def _shared_end(first: list[str], second: list[str]) -> int:
+def _compose(name: str) -> str:
+    """A name with letters like é in one piece, which macOS takes apart."""
+    return unicodedata.normalize('NFC', name)
+
+
+def shared_end(first: str, second: str) -> int:
+    """How many names at the ends of two paths are the same."""
+    pairs = zip(reversed(first.split('/')), reversed(second.split('/')))
     count = 0
-    for one, other in zip(reversed(first), reversed(second)):
+    for one, other in pairs:
         if one != other:
             break
         count += 1

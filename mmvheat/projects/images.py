@@ -13,6 +13,7 @@ from tqdm import tqdm
 from .records import DataSet
 
 _ORIENTATION = 274  # the EXIF tag
+_ALIKE = ('JPEG', 'MPO', 'PNG', 'BMP')  # that OpenCV reads like Pillow
 _TURNED = (5, 6, 7, 8)  # its values that swap width and height
 
 
@@ -46,11 +47,27 @@ def probe(path: str) -> Probe:
             # A JPEG is read to its end, but at an eighth of its size.
             image.draft('RGB', (1, 1))
             image.load()
+            if image.format not in _ALIKE:
+                size, turned = _size_of_opencv(content, image.format), False
     except Exception as error:  # Pillow raises a dozen kinds
         reason = ' '.join(str(error).split()) or type(error).__name__
         return Probe(fault=reason.replace(path, 'the file'))
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     return Probe(size, digest, '', turned)
+
+
+def _size_of_opencv(content: bytes, kind: str) -> tuple[int, int]:
+    """Width and height of an image that mmcv may read unlike Pillow.
+
+    Raises:
+        ValueError: It cannot read it.
+    """
+    import mmcv
+
+    pixels = mmcv.imfrombytes(content)
+    if pixels is None:
+        raise ValueError(f'OpenCV cannot read it, a file of {kind}')
+    return pixels.shape[1::-1]
 
 
 def probe_all(paths: list[str], progress: bool = True) -> list[Probe]:

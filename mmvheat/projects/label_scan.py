@@ -1,4 +1,4 @@
-"""What is in one label map: numbers or colours."""
+"""What is in one label map: numbers, colours, or grey that may be either."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ class Scan(NamedTuple):
     """What is in one label map.
 
     Attributes:
-        kind (str): 'numbers' or 'colours', '' if it cannot be read.
+        kind (str): 'numbers' or 'colours'; 'grey' for three channels that
+            are equal, the numbers of which are counted; '' if it cannot be
+            read.
         counts (dict): Pixels of each number or RGB colour.
         palette (dict): The RGB colour of each number, if it has a palette.
         size (tuple[int, int]): Width and height in pixels.
@@ -38,10 +40,12 @@ def scan_map(path: str) -> Scan:
         reason = ' '.join(str(error).split()) or type(error).__name__
         return Scan(fault=reason.replace(path, 'the file'))
     size = values.shape[1::-1]
-    if values.ndim == 2:
-        found, counts = np.unique(values, return_counts=True)
+    is_grey = values.ndim == 3 and (values == values[..., :1]).all()
+    if values.ndim == 2 or is_grey:
+        numbers = values[..., 0] if is_grey else values
+        found, counts = np.unique(numbers, return_counts=True)
         counts = dict(zip(found.tolist(), counts.tolist()))
-        return Scan('numbers', counts, palette, size)
+        return Scan('grey' if is_grey else 'numbers', counts, palette, size)
     packed, counts = np.unique(pack(values), return_counts=True)
     if len(packed) > _MOST_COLOURS:
         fault = f'{len(packed)} colours: a photograph, or blurred edges'
@@ -63,10 +67,7 @@ def open_map(path: str) -> tuple[np.ndarray, dict[int, Colour]]:
             return np.array(image).astype(np.uint8), {}
         if image.mode.startswith('I'):
             return np.array(image).astype(np.int64), {}
-        values = np.array(image.convert('RGB'))
-    if (values == values[..., :1]).all():  # grey, saved with three channels
-        return values[..., 0], {}
-    return values, {}
+        return np.array(image.convert('RGB')), {}
 
 
 def pack(colours: np.ndarray) -> np.ndarray:
@@ -78,6 +79,8 @@ def colours_of(scan: Scan) -> dict[Colour, int]:
     """Pixels by colour; {} for a map that has numbers alone."""
     if scan.kind == 'colours':
         return scan.counts
+    if scan.kind == 'grey':
+        return {(n, n, n): count for n, count in scan.counts.items()}
     counts = Counter()
     for number, count in scan.counts.items():
         if number not in scan.palette:

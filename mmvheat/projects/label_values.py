@@ -52,14 +52,7 @@ class LabelMaps:
         if not samples:
             return []
         self.by_colour = self._choose_colours(samples)
-        samples = self._drop(
-            samples,
-            lambda scan: (
-                'it has numbers, most others have colours'
-                if self.by_colour and not colours_of(scan)
-                else ''
-            ),
-        )
+        samples = self._drop(samples, self._fault_of_kind)
         if self.by_colour:
             self._name_colours(samples)
         else:
@@ -93,12 +86,11 @@ class LabelMaps:
         from PIL import Image
 
         values, palette = open_map(path)
-        if values.ndim == 2 and not self.by_colour:
-            top = max(int(values.max()), *self.table, 0)
-            lookup = np.full(top + 1, IGNORED, np.uint8)
-            for value, number in self.table.items():
-                lookup[value] = number
-            labels = lookup[values]
+        if not self.by_colour:
+            values = values if values.ndim == 2 else values[..., 0]
+            labels = np.full(values.shape, IGNORED, np.uint8)
+            for value in self.scans[path].counts:
+                labels[values == value] = self.table.get(value, IGNORED)
         else:
             if values.ndim == 2:
                 colours = np.array(
@@ -126,19 +118,31 @@ class LabelMaps:
                 kept.append(sample)
         return kept
 
+    def _fault_of_kind(self, scan: Scan) -> str:
+        """Why a map does not go with the others, or ''."""
+        if self.by_colour and not colours_of(scan):
+            return 'it has numbers, most others have colours'
+        if scan.kind == 'colours' and not self.by_colour:
+            return 'it has colours, most others have numbers'
+        return ''
+
     def _choose_colours(self, samples: list[Sample]) -> bool:
         """Whether colours tell the classes, not numbers."""
         scans = [(s, self.scans[s.label_map]) for s in samples]
-        painted = sum(scan.kind == 'colours' for _, scan in scans)
+        painted = [s for s, scan in scans if scan.kind == 'colours']
+        # Beside colours, grey in three channels is a colour too.
+        greys = sum(scan.kind == 'grey' for _, scan in scans)
+        if painted and (len(painted) + greys) * 2 < len(scans):
+            return False
         if painted:
-            sample = next(s for s, scan in scans if scan.kind == 'colours')
             self.findings.add(
                 'colours without numbers',
-                sample.place,
-                f'{painted} of {len(scans)} label maps are painted in RGB',
+                painted[0].place,
+                f'{len(painted)} of {len(scans)} label maps are painted in '
+                'RGB',
                 'each colour became a class number',
             )
-            return painted * 2 >= len(scans)
+            return True
         seen: dict[int, tuple[Colour, Sample]] = {}
         for sample, scan in scans:
             for number in scan.counts:
@@ -252,6 +256,13 @@ class LabelMaps:
             # Where there is a number more than names, 0 has none.
             start = int(used[-1] == len(listed))
             known = dict(enumerate(listed, start))
+            if not start and 'background' not in listed[0].lower():
+                self.findings.add(
+                    'names without numbers',
+                    self._place_of(listed[0], None),
+                    f'0 is taken for {listed[0]!r}, the first of them',
+                    f"kept; if 0 has no name, write '1: {listed[0]}', ...",
+                )
         if known:
             if len(known) == 1 and 0 in used and 0 not in known:
                 (name,) = known.values()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import json
 import os
 import os.path as osp
@@ -29,11 +27,11 @@ from .merge import Conflict, merge
 from .models import Base, choose_base
 from .painting import paint_samples
 from .palette import choose_palette
-from .readers import read_data
+from .readers import read_data, root_of_file
 from .readme import write_readme
 from .records import DataSet
 from .report import advise, findings_csv, findings_table, write_report
-from .splits import split
+from .splits import list_splits, read_splits, split
 from .written_labels import write_labels
 
 STATE = 'project.json'
@@ -121,7 +119,7 @@ def _check_labels(data: DataSet) -> None:
     if data.task in ('detection', 'instances') and not things:
         raise UserError(
             f'The train images of {data.root} show no object; '
-            'labels are needed for at least one.'
+            'labels are needed for at least one.' + data.findings.main_reason()
         )
     if len(data.classes) < 2 and data.task in (
         'segmentation',
@@ -130,6 +128,7 @@ def _check_labels(data: DataSet) -> None:
         raise UserError(
             f'{data.root} has the class {data.classes[0]!r} alone, but '
             f'{data.task} needs two to tell apart; add images of another.'
+            + data.findings.main_reason()
         )
 
 
@@ -156,7 +155,7 @@ def _check_target(target: Path, data: str) -> None:
             f'{target} exists and is not overwritten; give another --out, '
             'or bring a project up to date with --update.'
         )
-    root = data if osp.isdir(data) else osp.dirname(data)
+    root = data if osp.isdir(data) else root_of_file(data)
     if Path(osp.realpath(target)).is_relative_to(osp.realpath(root)):
         raise UserError(
             f'--out {target} lies in your data, which are not changed; give '
@@ -183,7 +182,7 @@ def _write(
     (folder / 'labels').mkdir()
     write_labels(found.data, folder / 'labels')
     if found.drawn:
-        (folder / _SPLITS).write_text(_list_splits(found.data), 'utf-8')
+        (folder / _SPLITS).write_text(list_splits(found.data), 'utf-8')
     report = folder / 'report'
     report.mkdir()
     pictures = paint_samples(folder / config, report, options.seed)
@@ -194,14 +193,6 @@ def _write(
     table = findings_csv(found.data.findings)
     (report / 'findings.csv').write_text(table, 'utf-8')
     return texts
-
-
-def _list_splits(data: DataSet) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['image', 'split'])
-    writer.writerows((s.path, s.split) for s in data.samples)
-    return text.getvalue()
 
 
 def _write_state(
@@ -249,7 +240,7 @@ def update(options: Options, out: str, generated: dict[str, str]) -> bool:
         bool: Whether every change went in without a conflict.
     """
     target = Path(osp.abspath(out))
-    found = look(options, _read_splits(target), str(target))
+    found = look(options, read_splits(target / _SPLITS), str(target))
     clean_merge = True
     with _folder_beside(target) as folder:
         texts = _write(found, options, folder, target)
@@ -273,20 +264,6 @@ def update(options: Options, out: str, generated: dict[str, str]) -> bool:
         print(f'{target / name} is not written any more; it was left alone.')
     _tell(found, target, texts)
     return clean_merge
-
-
-def _read_splits(target: Path) -> dict[str, str]:
-    """The splits of a project, as they were drawn or edited."""
-    try:
-        with open(target / _SPLITS, encoding='utf-8', newline='') as file:
-            return {row['image']: row['split'] for row in csv.DictReader(file)}
-    except FileNotFoundError:
-        return {}
-    except (KeyError, OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'{target / _SPLITS} cannot be read ({error}); repair it, or '
-            'remove it to have the shares drawn anew.'
-        ) from None
 
 
 def _show(
@@ -313,12 +290,16 @@ def _show(
 
 
 def _replace_folder(old: Path, new: Path) -> None:
-    """Put ``new`` into the place of ``old``, which goes last."""
+    """Put ``new`` into the place of ``old``; other files of it stay."""
     aside = old.with_name(f'.{old.name}.old')
     shutil.rmtree(aside, ignore_errors=True)
     if old.exists():
         old.rename(aside)
     new.rename(old)
+    if aside.exists():
+        for path in aside.iterdir():
+            if not (old / path.name).exists():  # the user's
+                path.rename(old / path.name)
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -69,6 +69,15 @@ class Findings(list):
         """How many there are of each kind."""
         return Counter(finding.kind for finding in self)
 
+    def main_reason(self) -> str:
+        """A sentence about what was most often left out, or found."""
+        found = Findings(f for f in self if 'left out' in f.done) or self
+        if not found:
+            return ''
+        kind, count = found.count().most_common(1)[0]
+        first = next(finding for finding in found if finding.kind == kind)
+        return f' Found {count} x {kind}, first {first.place}: {first.what}.'
+
 
 @dataclass
 class Thing:
@@ -98,7 +107,8 @@ class Sample:
     Attributes:
         path (str): The image, relative to the root of the data set.
         place (Place): Where its labels are.
-        split (str): 'train', 'val', 'test', or '' where the data have none.
+        split (str): 'train', 'val', 'test', 'trainval' for train or val, or
+            '' where the data have none.
         things (list[Thing]): Its objects.
         label (str): Its class, for classification.
         label_map (str): Its label map, an absolute path.

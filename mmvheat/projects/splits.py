@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os.path as osp
 import random
 import re
 from collections import Counter, defaultdict
+from pathlib import Path
 
 from mmvheat.errors import UserError
 
+from .folder import SPLIT_WORDS
 from .records import DataSet, Sample
 
 _VAL = 5  # one image in five
@@ -36,7 +40,7 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
         raise UserError(
             f'{len(data.samples)} usable image(s) are left in {data.root}, '
             'expected are 2 or more, one to train on and one to test on.'
-            + _first_reason(data)
+            + data.findings.main_reason()
         )
     names = Counter(s.split for s in data.samples if s.split)
     drawn = False
@@ -49,6 +53,8 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
             sample.split = 'val' if sample.split == 'test' else sample.split
         _leave_out_rest(data)
     else:
+        if 'trainval' in names:
+            _leave_out_rest(data)
         how, drawn = _share_out(data, seed, known), True
     _separate(data)
     for name in ('train', 'val'):
@@ -56,17 +62,53 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
             raise UserError(
                 f'No image is left for {name} in {data.root}: '
                 f'{len(data.samples)} usable images, and what is in train '
-                'and val alike is left out of train.' + _first_reason(data)
+                'and val alike is left out of train.'
+                + data.findings.main_reason()
             )
     return how, drawn
 
 
-def _first_reason(data: DataSet) -> str:
-    if not data.findings:
-        return ''
-    kind, count = data.findings.count().most_common(1)[0]
-    first = next(f for f in data.findings if f.kind == kind)
-    return f' Found {count} x {kind}, first {first.place}: {first.what}.'
+def list_splits(data: DataSet) -> str:
+    """The text of a csv of images and splits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['image', 'split'])
+    writer.writerows((s.path, s.split) for s in data.samples)
+    return text.getvalue()
+
+
+def read_splits(path: Path) -> dict[str, str]:
+    """Read what :func:`list_splits` wrote and a user may have edited.
+
+    Returns:
+        dict[str, str]: Splits by image, {} if there is no such file.
+
+    Raises:
+        UserError: It is no such csv, or names another split.
+    """
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            reader = csv.DictReader(file)
+            rows = [
+                (reader.line_num, row['image'], row['split']) for row in reader
+            ]
+    except FileNotFoundError:
+        return {}
+    except (KeyError, OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f'{path} cannot be read ({error}); repair it, or remove it to '
+            'have the shares drawn anew.'
+        ) from None
+    known = {}
+    for line, image, word in rows:
+        word = (word or '').strip()
+        known[image] = SPLIT_WORDS.get(word.lower(), '')
+        if word and not known[image]:
+            raise UserError(
+                f'{path}:{line} names the split {word!r}; expected is train, '
+                'val, test, or nothing to have it drawn.'
+            )
+    return known
 
 
 def _leave_out_rest(data: DataSet) -> None:
@@ -93,7 +135,7 @@ def _share_out(data: DataSet, seed: int, known: dict[str, str]) -> str:
     open_ones = [s for s in data.samples if s.split != 'test']
     for sample in open_ones:
         sample.split = known.get(sample.path, '')
-    groups, how = _group(open_ones)
+    groups, how = _group(open_ones, data)
     wanted = max(1, round(len(open_ones) / _VAL))
     if how == 'in order':
         cut = len(open_ones) - wanted
@@ -158,7 +200,9 @@ def _cover_classes(data: DataSet, groups: dict[str, list[Sample]]) -> None:
                 sample.split = 'train'
 
 
-def _group(samples: list[Sample]) -> tuple[dict[str, list[Sample]], str]:
+def _group(
+    samples: list[Sample], data: DataSet
+) -> tuple[dict[str, list[Sample]], str]:
     """Samples that must stay together, and why: '', groups or in order."""
     groups = defaultdict(list)
     for sample in samples:
@@ -171,7 +215,7 @@ def _group(samples: list[Sample]) -> tuple[dict[str, list[Sample]], str]:
     if (
         is_video
         and len(groups) >= _LEAST_GROUPS
-        and (videos or not has_labels)
+        and (videos or not (has_labels or _are_classes(groups, data)))
     ):
         how = 'groups'
     elif is_video and len(groups) == 1 and videos and not has_labels:
@@ -182,6 +226,21 @@ def _group(samples: list[Sample]) -> tuple[dict[str, list[Sample]], str]:
             return joined, how
         how = ''  # the sequences share images
     return _join_copies({sample.path: [sample] for sample in samples}), how
+
+
+def _are_classes(groups: dict[str, list[Sample]], data: DataSet) -> bool:
+    """Whether the groups are classes, each shown by one group alone."""
+    homes = defaultdict(Counter)
+    for key, members in groups.items():
+        for sample in members:
+            names = {thing.name for thing in sample.things}
+            if data.maps:
+                names = set(data.maps.count_pixels(sample.label_map))
+            for name in names:
+                homes[name][key] += 1
+    # An image of scratches may show a patch as well, hence not all of them.
+    alone = sum(max(c.values()) > 0.9 * c.total() for c in homes.values())
+    return alone * 2 > len(homes)
 
 
 def _join_copies(groups: dict[str, list[Sample]]) -> dict[str, list[Sample]]:

@@ -31,6 +31,13 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def coco(write) -> tuple[Path, Path]:
+    """A folder of COCO and its json."""
+    root = write('coco')
+    return root, root / 'annotations/instances.json'
+
+
+@pytest.fixture
 def look() -> Callable[..., project.Look]:
     """Look at a folder as ``mmvheat new`` does, writing nothing."""
 

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from looks import edit, line_of, only, things
 from PIL import Image
 from scenes import SIZE, make_scenes, write_folders
 
 from mmvheat.errors import UserError
-from mmvheat.projects.records import Finding
-
-
-def only(found, kind: str) -> Finding:
-    """The one finding of a kind, proven to be the only one of it."""
-    (finding,) = [f for f in found.data.findings if f.kind == kind]
-    return finding
-
-
-def line_of(path: Path, text: str) -> int:
-    """The line of a file that holds a text."""
-    lines = path.read_text().splitlines()
-    (number,) = [i for i, line in enumerate(lines, 1) if text in line]
-    return number
-
-
-def edit(path: Path, change: Callable[[dict], None]) -> None:
-    """Change the content of a json file, one key a line."""
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content, indent=1))
-
-
-@pytest.fixture
-def coco(write) -> tuple[Path, Path]:
-    """A folder of COCO and its json."""
-    root = write('coco')
-    return root, root / 'annotations/instances.json'
-
-
-def things(found, index: int) -> list:
-    """The objects of an image by its number."""
-    (sample,) = [
-        s for s in found.data.samples if s.path == f'images/{index:04d}.jpg'
-    ]
-    return sample.things
 
 
 def test_empty_folder(tmp_path, look):

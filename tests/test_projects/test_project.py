@@ -17,6 +17,7 @@ from scenes import make_scenes, write_coco, write_folders
 from mmvheat.errors import UserError
 from mmvheat.projects import command, project
 from mmvheat.projects.painting import make_sheet
+from mmvheat.projects.splits import read_splits
 
 
 @pytest.fixture
@@ -80,6 +81,11 @@ def test_existing_target_and_target_in_the_data(write, new, quick, tmp_path):
     assert not list((tmp_path / 'mine').iterdir())
     with pytest.raises(UserError, match='lies in your data'):
         new(root, '--out', root / 'project')
+    images = root / 'Annotations'
+    (root / 'one').rename(images)
+    (images / 'a.csv').write_text('image,label\n')
+    with pytest.raises(UserError, match='lies in your data'):
+        new(images / 'a.csv', '--out', root / 'project')
     with pytest.raises(UserError, match='holds a quote'):
         new(root, '--out', "it's")
     assert sorted(p.name for p in tmp_path.iterdir()) == ['data', 'mine']
@@ -148,6 +154,41 @@ def test_an_edited_split_is_taken(write, new, quick, tmp_path):
     new('--update', '--out', 'mine')
     content = json.loads((tmp_path / 'mine/labels/val.json').read_text())
     assert len(content['images']) == 5
+
+
+@pytest.mark.parametrize('word', ['valid', 'Val', ' val '])
+def test_words_for_val_in_an_edited_split(write, create, look, tmp_path, word):
+    project = create(write('coco', 5))
+    path = project / 'labels/splits.csv'
+    text = path.read_text().replace(',train', f',{word}', 2)
+    path.write_bytes(b'\xef\xbb\xbf' + text.encode())  # as Excel saves it
+    known = read_splits(path)
+    assert sorted(known.values()) == ['train'] * 2 + ['val'] * 3
+    assert len(look(tmp_path / 'data', known).data.samples) == 5
+
+
+def test_another_word_in_an_edited_split(tmp_path):
+    path = tmp_path / 'splits.csv'
+    path.write_text('image,split\na.jpg,train\nb.jpg,\nc.jpg,vall\n')
+    with pytest.raises(UserError, match="csv:4 names the split 'vall'"):
+        read_splits(path)
+
+
+def test_files_of_the_user_stay(write, new, quick, tmp_path):
+    root = write('folders')
+    new(root, '--out', 'mine')
+    for name in ('labels/test.txt', 'report/notes.md'):
+        (tmp_path / 'mine' / name).write_text('mine')
+    before = (tmp_path / 'mine/labels/train.txt').read_text()
+    shutil.rmtree(root / 'two')
+    new('--update', '--out', 'mine')
+    assert (tmp_path / 'mine/labels/train.txt').read_text() != before
+    for name in ('labels/test.txt', 'report/notes.md'):
+        assert (tmp_path / 'mine' / name).read_text() == 'mine'
+    assert sorted(p.name for p in (tmp_path / 'mine').iterdir()) == sorted(
+        ['README.md', 'import_mmvheat.py', 'labels', 'project.json', 'report']
+        + [config_of(tmp_path / 'mine').name]
+    )
 
 
 def test_data_that_moved(write, new, quick, tmp_path):

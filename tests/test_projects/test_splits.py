@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from scenes import make_scenes, save
@@ -84,6 +87,24 @@ def test_last_frames_of_a_single_video_are_val():
     assert shares(data)['val'] == {f'frame_{i}.jpg' for i in range(40, 50)}
 
 
+@pytest.mark.parametrize('kind', ['boxes', 'maps'])
+def test_names_of_classes_are_no_sequences(kind):
+    """NEU-DET has files like scratches_12.jpg."""
+    names = ['crazing', 'inclusion', 'patches', 'pitted_surface', 'scratches']
+    data = data_of([f'{name}_{i}.jpg' for name in names for i in range(20)])
+    for sample in data.samples:
+        sample.things[0].name = sample.path.rsplit('_', 1)[0]
+    if kind == 'maps':
+        for sample in data.samples:
+            sample.label_map, sample.things = sample.things[0].name, []
+        pixels = {name: {0: 9, i: 1} for i, name in enumerate(names, 1)}
+        data.maps = SimpleNamespace(count_pixels=pixels.get)
+    sentence, _ = split(data, 0, {})
+    assert 'sequences' not in sentence
+    for paths in shares(data).values():
+        assert {path.rsplit('_', 1)[0] for path in paths} == set(names)
+
+
 def test_every_class_is_in_train():
     data = data_of([f'{i}.jpg' for i in range(20)])
     for seed in range(10):
@@ -148,6 +169,62 @@ def test_leak_between_the_splits_of_the_user(write, look):
     assert '0099.jpg' in leak.what
     assert len(found.data.of_split('train')) == 8
     assert len(found.data.of_split('val')) == 4
+
+
+def look_at_lists(root, look, **lists) -> tuple[dict, dict]:
+    """The splits by stem that lists of these lines make, and findings."""
+    shutil.rmtree(root / 'ImageSets')
+    (root / 'ImageSets/Main').mkdir(parents=True)
+    for name, lines in lists.items():
+        (root / f'ImageSets/Main/{name}.txt').write_text('\n'.join(lines))
+    data = look(root).data
+    found = {Path(s.path).stem: s.split for s in data.samples}
+    return found, data.findings.count()
+
+
+def test_lists_of_voc(write, look):
+    """As in VOC 2007; trainval alone is shared out, test is not."""
+    root, names = write('voc'), [f'{i:04d}' for i in range(12)]
+    sets = dict(train=names[:6], val=names[6:8], test=names[8:])
+    expected = {name: key for key, part in sets.items() for name in part}
+    found = look_at_lists(root, look, **sets, trainval=names[:8])
+    assert found == (expected, {})
+    lists = dict(trainval=names[:7], test=names[8:])
+    found, findings = look_at_lists(root, look, **lists)
+    assert findings == {'image of no split': 1}
+    assert {found[name] for name in names[:7]} == {'train', 'val'}
+    assert {found[name] for name in names[8:]} == {'test'}
+    lists = dict(train=names[:8], test=names[8:])
+    found, findings = look_at_lists(root, look, **lists)
+    assert not findings
+    assert {found[name] for name in names[:8]} == {'train'}
+    assert {found[name] for name in names[8:]} == {'val'}
+
+
+@pytest.mark.parametrize(
+    'form', ['{}', '{}.jpg', 'JPEGImages/{}.JPG', 'my {}', '{}  -1']
+)
+def test_lines_of_lists(write, look, form):
+    root = write('voc')
+    if form == 'my {}':
+        for path in root.glob('[JA]*/*'):
+            if path.suffix == '.xml':
+                text = re.sub('<filename>.*</filename>', '', path.read_text())
+                path.write_text(text)
+            path.rename(path.with_name(f'my {path.name}'))
+    lines = [form.format(f'{i:04d}') for i in range(12)]
+    lists = dict(train=lines[:8], val=lines[8:])
+    found, findings = look_at_lists(root, look, **lists)
+    assert not findings
+    assert list(Counter(found.values()).items()) == [('train', 8), ('val', 4)]
+
+
+def test_list_of_other_images(write, look):
+    root, names = write('voc'), [f'{i:04d}' for i in range(12)]
+    lists = dict(train=names[:8], val=names[8:], test=['a', 'b'])
+    found, findings = look_at_lists(root, look, **lists)
+    assert findings == {'list that names no image': 1}
+    assert set(found.values()) == {'train', 'val'}
 
 
 def test_train_that_is_val(tmp_path, look):

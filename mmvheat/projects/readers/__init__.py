@@ -43,7 +43,7 @@ def read_data(path: str, name: str | None = None) -> tuple[DataSet, str]:
     findings = Findings()
     if osp.isfile(path):
         name = name or _reader_of_file(path)
-        folder = Folder(_root_of_file(path), findings)
+        folder = Folder(root_of_file(path), findings)
         chosen = osp.relpath(osp.abspath(path), folder.root)
         # The labels are this file alone; images may be anywhere below.
         labels = ('.json', '.csv', '.tsv', '.yaml', '.yml')
@@ -83,11 +83,12 @@ def _reader_of_file(path: str) -> str:
     return known[suffix]
 
 
-def _root_of_file(path: str) -> str:
+def root_of_file(path: str) -> str:
     """The folder of a label file, or that above where it holds no image."""
     folder = osp.dirname(osp.abspath(path))
     labels = ('annotations', 'labels', 'annotation')
-    return osp.dirname(folder) if osp.basename(folder) in labels else folder
+    is_labels = osp.basename(folder).lower() in labels
+    return osp.dirname(folder) if is_labels else folder
 
 
 def _say_nothing_found(folder: Folder, name: str | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import os.path as osp
+from collections import Counter, defaultdict
+from collections.abc import Hashable
 from typing import Any
 
 from mmvheat.errors import UserError
 
-from ..folder import Folder, split_of
+from ..folder import Folder, shared_end, split_of
 from ..records import DataSet, Findings, Place, Sample, Thing, unique_names
 from .json_lines import JsonLines
 
@@ -55,7 +57,10 @@ def read(folder: Folder, findings: Findings) -> DataSet:
     for image in folder.images:
         if image not in listed and not _is_mask(image):
             findings.add(
-                'image without labels', image, 'no file lists it', 'left out'
+                'image without labels',
+                image,
+                'no usable entry is about it',
+                'left out',
             )
     things = [t for s in samples.values() for t in s.things if not t.crowd]
     with_shape = sum(thing.shape is not None for thing in things)
@@ -145,7 +150,7 @@ def _list_classes(
     lines = JsonLines(folder.full(name), name, 'categories')
     ids = {}
     for index, category in enumerate(content['categories']):
-        number = category.get('id')
+        number = _id_of(category, 'id')
         if number in ids:
             findings.add(
                 'class id twice',
@@ -180,37 +185,20 @@ def _list_classes(
 def _read_file(
     folder: Folder, name: str, content: dict, findings: Findings
 ) -> list[Sample]:
-    images = JsonLines(folder.full(name), name, 'images')
+    samples = _read_images(folder, name, content, findings)
     lines = JsonLines(folder.full(name), name, 'annotations')
-    samples, lost = {}, set()
-    for index, image in enumerate(content['images']):
-        asked = str(image.get('file_name', ''))
-        path = folder.image_for(asked, name)
-        if path is None:
+    for index, entry in enumerate(content['annotations']):
+        number = _id_of(entry, 'image_id')
+        if number not in samples:
             findings.add(
                 'labels without image',
-                images.place(index),
-                f'{asked!r} is not in the folder, or more than once',
+                lines.place(index),
+                f'no image has the id {number!r}',
                 'left out',
             )
-            lost.add(image.get('id'))
+        if samples.get(number) is None:
             continue
-        split = split_of(name) or split_of(path, files=False)
-        sample = Sample(path, Place(name), split)
-        sample.size = (image.get('width'), image.get('height'))
-        samples[image.get('id')] = sample
-    for index, entry in enumerate(content['annotations']):
-        sample = samples.get(entry.get('image_id'))
-        if sample is None:
-            if entry.get('image_id') not in lost:
-                findings.add(
-                    'labels without image',
-                    lines.place(index),
-                    f'no image has the id {entry.get("image_id")!r}',
-                    'left out',
-                )
-            continue
-        label = content['names'].get(entry.get('category_id'))
+        label = content['names'].get(_id_of(entry, 'category_id'))
         if label is None:
             findings.add(
                 'unknown class',
@@ -219,23 +207,96 @@ def _read_file(
                 'object left out',
             )
             continue
-        sample.things.append(_read_thing(entry, label, lines, index))
-    return list(samples.values())
+        thing = _read_thing(entry, label, lines.place(index))
+        samples[number].things.append(thing)
+    return [sample for sample in samples.values() if sample]
 
 
-def _read_thing(
-    entry: dict[str, Any], label: str, lines: JsonLines, index: int
-) -> Thing:
+def _read_images(
+    folder: Folder, name: str, content: dict, findings: Findings
+) -> dict[Any, Sample | None]:
+    """The images of a file by id, None for one that cannot be used."""
+    lines = JsonLines(folder.full(name), name, 'images')
+    files = [_file_of(image) for image in content['images']]
+    samples, asked = {}, defaultdict(set)
+    for image, file in zip(content['images'], files):
+        asked[_id_of(image, 'id')].add(file)
+    for index, path in enumerate(_find_images(folder, name, files)):
+        image, file = content['images'][index], files[index]
+        number, place = _id_of(image, 'id'), lines.place(index)
+        samples.setdefault(number, None)
+        if len(asked[number]) > 1:
+            findings.add(
+                'image id twice',
+                place,
+                f'{file!r} has the id {number!r}, as others have',
+                'left out, for nothing tells whose the labels are',
+            )
+            continue
+        if path is None:
+            findings.add(
+                'labels without image',
+                place,
+                f'{file!r} is not in the folder, or more than once',
+                'left out',
+            )
+            continue
+        if '/' in file and not _shared_folders(file, path):
+            findings.add(
+                'image in another folder',
+                place,
+                f'{file!r} is taken to be {path}',
+                'kept; look whether the labels fit',
+            )
+        split = split_of(name) or split_of(path, files=False)
+        samples[number] = Sample(path, Place(name), split)
+        samples[number].size = (image.get('width'), image.get('height'))
+    return samples
+
+
+def _file_of(image: dict[str, Any]) -> str:
+    """The name of an image's file, with the slashes of this system."""
+    name = str(image.get('file_name', '')).replace('\\', '/')
+    return name.removeprefix('./')
+
+
+def _find_images(
+    folder: Folder, name: str, files: list[str]
+) -> list[str | None]:
+    """The image of each name; of names in several folders the nearest's."""
+    paths = [folder.image_for(file, name) for file in files]
+    shared = list(map(_shared_folders, files, paths))
+    most = Counter()
+    for path, count in zip(paths, shared):
+        most[path] = max(most[path], count)
+    return [
+        path if count == most[path] else None
+        for path, count in zip(paths, shared)
+    ]
+
+
+def _shared_folders(file: str, path: str | None) -> int:
+    """How many of the folders around an image are those that a name has."""
+    return shared_end(osp.dirname(file), osp.dirname(path or ''))
+
+
+def _id_of(entry: dict[str, Any], key: str) -> Hashable:
+    """An id that can be looked up, whatever it is."""
+    value = entry.get(key)
+    return value if isinstance(value, Hashable) else repr(value)
+
+
+def _read_thing(entry: dict[str, Any], label: str, place: Place) -> Thing:
     shape = entry.get('segmentation') or None
     if isinstance(shape, list) and not isinstance(shape[0], list):
         shape = [shape]  # one polygon, without the list around it
-    box = entry.get('bbox') or None
+    box = entry.get('bbox')
     return Thing(
         label,
-        lines.place(index),
-        tuple(box) if box else None,
+        place,
+        tuple(box) if isinstance(box, list) and box else None,
         shape,
-        bool(entry.get('iscrowd') or entry.get('ignore')),
+        any(entry.get(k) in (1, '1', 'true') for k in ('iscrowd', 'ignore')),
     )
 
 

@@ -21,9 +21,9 @@ _IMAGE = re.compile(
     r'(?:^|[_-])(?:images?|imgs?|jpegimages|photos?|leftimg8bit)(?:_dir)?$',
     re.IGNORECASE,
 )
-_ENDING = re.compile(
-    r'[_-](?:labelids|labeltrainids|label|labels|mask|gt|seg|l|gtfine'
-    r'|leftimg8bit)$',
+_ENDING = re.compile(  # of Cityscapes, which has two: _gtFine_labelIds
+    r'(?:[_-](?:labelids|labeltrainids|label|labels|mask|gt|seg|l|gtfine'
+    r'|gtcoarse|leftimg8bit))+$',
     re.IGNORECASE,
 )
 _LOSSLESS = ('.png', '.bmp', '.tif', '.tiff')
@@ -37,7 +37,7 @@ def find(folder: Folder) -> str:
 
 def read(folder: Folder, findings: Findings) -> DataSet:
     """Read pairs of an image and a label map."""
-    pairs, images, maps = _pair(folder)
+    pairs, images, maps, others = _pair(folder)
     for image in images:
         findings.add(
             'image without labels', image, 'it has no label map', 'left out'
@@ -49,6 +49,13 @@ def read(folder: Folder, findings: Findings) -> DataSet:
             path,
             'a JPEG blurs the numbers' if lossy else 'no image has its name',
             'left out',
+        )
+    for path, first in others:
+        findings.add(
+            'image listed twice',
+            path,
+            f'{first} is a label map of the same image',
+            'the first counts',
         )
     samples = [
         Sample(
@@ -80,9 +87,9 @@ def make_data_set(
     return data
 
 
-def _pair(folder: Folder) -> tuple[dict[str, str], list[str], list[str]]:
-    """Pairs, images that have no map, and maps that have no image."""
-    photos, maps, lossy = {}, {}, []
+def _pair(folder: Folder) -> tuple[dict[str, str], list, list, list]:
+    """Pairs, images without a map, maps without an image, and second maps."""
+    photos, maps, lossy, others = {}, {}, [], []
     for path in folder.images:
         *parents, name = path.split('/')
         stem = _ENDING.sub('', osp.splitext(name)[0])
@@ -90,16 +97,16 @@ def _pair(folder: Folder) -> tuple[dict[str, str], list[str], list[str]]:
         key = '/'.join([p for p in map(_strip, parents) if p] + [stem])
         if not is_map:
             photos[key] = path
-        elif path.lower().endswith(_LOSSLESS):
-            maps.setdefault(key, path)
-        else:
+        elif not path.lower().endswith(_LOSSLESS):
             lossy.append(path)
+        elif maps.setdefault(key, path) != path:
+            others.append((path, maps[key]))
     if not maps:
-        return {}, [], []
+        return {}, [], [], []
     pairs = {photos[k]: maps[k] for k in sorted(photos) if k in maps}
     left = [path for key, path in photos.items() if key not in maps]
     lost = [path for key, path in maps.items() if key not in photos]
-    return pairs, left, lost + lossy
+    return pairs, left, lost + lossy, others
 
 
 def _strip(part: str) -> str:

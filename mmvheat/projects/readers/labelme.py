@@ -108,7 +108,8 @@ def _read_things(
             )
             continue
         group = (shape.get('group_id'), thing.name)
-        first = groups.setdefault(group, thing) if group[0] else thing
+        is_alone = group[0] is None
+        first = thing if is_alone else groups.setdefault(group, thing)
         joins = isinstance(first.shape, list) and isinstance(thing.shape, list)
         if first is not thing and joins:
             first.shape += thing.shape

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os.path as osp
 from collections import Counter, defaultdict
 
-from ..folder import Folder, split_of
+from ..folder import SPLIT_WORDS, Folder, split_of
 from ..records import DataSet, Findings, Place, Sample
 
 
 def find(folder: Folder) -> str:
     """Say how many folders of images there are."""
-    classes = {name for name in map(_class_of, folder.images) if name}
+    classes = set(_name_classes(folder).values()) - {''}
     return f'{len(classes)} folders of images' if classes else ''
 
 
 def read(folder: Folder, findings: Findings) -> DataSet:
     """Take the last folder of every image for its class."""
     samples, folders = [], defaultdict(Counter)
+    names = _name_classes(folder)
     for image in folder.images:
-        name = _class_of(image)
-        if not name:
+        where = osp.dirname(image)
+        label = names[where].strip()
+        if not label:
             findings.add(
                 'image without labels',
                 image,
@@ -28,28 +30,65 @@ def read(folder: Folder, findings: Findings) -> DataSet:
                 'left out',
             )
             continue
-        label = name.strip()
-        where = osp.dirname(image)
         sample = Sample(image, Place(where), _split_above(image), label=label)
         folders[label.lower()][label, where] += 1
         samples.append(sample)
-    names = _merge_cases(folders, samples, findings)
+    classes = _merge_cases(folders, samples, findings)
+    _find_nested(names, findings)
     _find_empty(folder, findings)
     return DataSet(
         folder.root,
         'folders of images',
         'classification',
-        names,
+        classes,
         samples,
         findings,
     )
 
 
-def _class_of(image: str) -> str:
-    """The folder that names the class; '' if that is a split or none."""
-    name = osp.basename(osp.dirname(image))
-    inside = split_of(f'{name.lower()}/x', files=False)
-    return '' if inside and name.lower().isalpha() else name
+def _name_classes(folder: Folder) -> dict[str, str]:
+    """The class of each folder that holds images, '' for one that is none.
+
+    A folder named like a split is a class within a split, as in
+    ``train/train``, and ``train`` is one beside other classes: vehicles.
+    """
+    holders = {osp.dirname(image) for image in folder.images} - {''}
+    with_classes = {
+        osp.dirname(where)
+        for where in holders
+        if not _is_no_class(osp.basename(where))
+    }
+    names = {'': ''}
+    for where in holders:
+        above, name = osp.split(where)
+        is_class = not _is_no_class(name)
+        if name.lower() in SPLIT_WORDS:
+            beside = above in with_classes and name.lower() == 'train'
+            is_class = beside or osp.basename(above).lower() in SPLIT_WORDS
+        names[where] = name if is_class else ''
+    return names
+
+
+def _is_no_class(name: str) -> bool:
+    """Whether a folder is named like a split, or like images of all kinds."""
+    return name.lower() in (*SPLIT_WORDS, 'images', 'imgs', 'jpegimages')
+
+
+def _find_nested(names: dict[str, str], findings: Findings) -> None:
+    """Find classes whose folders lie in several: cat/day1, dog/day1."""
+    above = defaultdict(dict)
+    for where, name in sorted(names.items()):
+        parents = [p for p in osp.dirname(where).split('/') if not split_of(p)]
+        if name:
+            above[name].setdefault('/'.join(parents), where)
+    for name, places in above.items():
+        if len(places) > 1:
+            findings.add(
+                'class in several folders',
+                next(iter(places.values())),
+                f'{name!r} lies in {", ".join(map(repr, list(places)[:3]))}',
+                'the last folder names the class; a csv can name others',
+            )
 
 
 def _split_above(image: str) -> str:

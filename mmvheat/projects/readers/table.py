@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
+import os.path as osp
+from collections.abc import Iterator
 
 from mmvheat.errors import UserError
 
@@ -46,7 +49,34 @@ def read(folder: Folder, findings: Findings) -> DataSet:
             f'The csv files of {folder.root} hold {len(rows)} usable rows of '
             f'{len(kinds)} kinds, expected are rows of one kind: a class, a '
             'label map, or a class and a box for each image.'
+            + findings.main_reason()
         )
+    samples = _join_rows(rows, findings)
+    if 'map' in kinds:
+        return label_maps.make_data_set(folder, samples, findings, 'csv')
+    listed = {sample.path for sample in samples}
+    for image in folder.images:
+        if image not in listed:
+            findings.add(
+                'image without labels', image, 'no row names it', 'left out'
+            )
+    things = [thing for sample in samples for thing in sample.things]
+    names = {t.name for t in things} or {s.label for s in samples} - {''}
+    names = sorted(names)
+    if all(map(str.isdecimal, names)):
+        names.sort(key=int)
+    task = 'detection' if 'boxes' in kinds else 'classification'
+    data = DataSet(folder.root, 'csv of paths', task, names, samples, findings)
+    # In pixels, such boxes would all be smaller than one.
+    corners = [(t.box[0] + t.box[2], t.box[1] + t.box[3]) for t in things]
+    data.in_shares = all(max(pair) < 1.01 for pair in corners)
+    return data
+
+
+def _join_rows(
+    rows: list[tuple[str, Sample]], findings: Findings
+) -> list[Sample]:
+    """One sample an image; boxes of several rows are joined."""
     samples = {}
     for kind, sample in rows:
         first = samples.setdefault(sample.path, sample)
@@ -63,42 +93,35 @@ def read(folder: Folder, findings: Findings) -> DataSet:
             + ('' if same else f', as {first.label!r}'),
             'the first counts',
         )
-    for image in folder.images:
-        if image not in samples and not kinds & {'map'}:
-            findings.add(
-                'image without labels', image, 'no row names it', 'left out'
-            )
-    samples = list(samples.values())
-    if 'map' in kinds:
-        return label_maps.make_data_set(folder, samples, findings, 'csv')
-    things = {t.name for s in samples for t in s.things}
-    labels = {s.label for s in samples} - {''}
-    return DataSet(
-        folder.root,
-        'csv of paths',
-        'detection' if 'boxes' in kinds else 'classification',
-        sorted(things or labels),
-        samples,
-        findings,
-    )
+    return list(samples.values())
 
 
 def _is_ours(folder: Folder, name: str) -> bool:
-    with open(
-        folder.full(name), encoding='utf-8-sig', errors='replace', newline=''
-    ) as file:
-        try:
-            row = next(csv.reader(file, delimiter=_delimiter(name)), [])
-        except csv.Error:  # a binary file
-            return False
+    try:
+        _, row = next(_read_cells(folder, name), (0, []))
+    except csv.Error:  # a binary file
+        return False
     found = _find_columns(row)
     # Without a header, the first column is an image.
     bare = len(row) > 1 and row[0].lower().strip().endswith(IMAGES)
     return bare or ('image' in found and ('label' in found or 'map' in found))
 
 
-def _delimiter(name: str) -> str:
-    return '\t' if name.lower().endswith('.tsv') else ','
+def _read_cells(folder: Folder, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a table that hold something, with their numbers."""
+    csv.field_size_limit(1 << 30)  # masks in a column may be long
+    with open(
+        folder.full(name), encoding='utf-8-sig', errors='replace', newline=''
+    ) as file:
+        start = file.readline()
+        file.seek(0)
+        delimiter = ';' if ';' in start and ',' not in start else ','
+        if name.lower().endswith('.tsv'):
+            delimiter = '\t'
+        reader = csv.reader(file, delimiter=delimiter)
+        for row in reader:
+            if any(row):
+                yield reader.line_num, row
 
 
 def _find_columns(header: list[str]) -> dict[str, int]:
@@ -111,20 +134,52 @@ def _find_columns(header: list[str]) -> dict[str, int]:
     return found
 
 
+def _choose_columns(path: str, row: list[str]) -> dict[str, int]:
+    """What the columns hold, by the first line of a file."""
+    columns = _find_columns(row)
+    if 'image' in columns:
+        corners = [row[columns[key]] for key in _CORNERS if key in columns]
+        if 0 < len(corners) < 4:
+            raise UserError(
+                f'{path} has the columns {", ".join(corners)}, but a box '
+                'needs all of xmin, ymin, xmax, ymax; add the others.'
+            )
+        return columns
+    if len(row) == 2:
+        is_map = row[1].lower().strip().endswith(IMAGES)
+        return {'image': 0, ('map' if is_map else 'label'): 1}
+    if len(row) == 6 and all(map(_is_number, row[1:5])):
+        return dict(image=0, left=1, top=2, right=3, bottom=4, label=5)
+    raise UserError(
+        f'{path} has {len(row)} columns without names, expected are an image '
+        'and its class or label map, or an image, a box and its class; write '
+        'the names of the columns into the first line.'
+    )
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number, or empty as in an image of no object."""
+    try:
+        return not cell.strip() or math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
 def _read_rows(
     folder: Folder, name: str, findings: Findings
 ) -> list[tuple[str, Sample]]:
-    with open(
-        folder.full(name), encoding='utf-8-sig', errors='replace', newline=''
-    ) as file:
-        reader = csv.reader(file, delimiter=_delimiter(name))
-        table = [(reader.line_num, row) for row in reader if any(row)]
-    columns = _find_columns(table[0][1])
-    if 'image' in columns:
+    table = list(_read_cells(folder, name))
+    columns = _choose_columns(folder.full(name), table[0][1])
+    if 'image' in _find_columns(table[0][1]):
         table = table[1:]
-    else:
-        is_map = table[0][1][1].lower().strip().endswith(IMAGES)
-        columns = {'image': 0, ('map' if is_map else 'label'): 1}
+    strange = [n for n, row in table if any('\ufffd' in cell for cell in row)]
+    if strange:
+        findings.add(
+            'text that is no UTF-8',
+            Place(name, strange[0]),
+            f'{len(strange)} lines hold letters in another encoding',
+            'such letters are lost; save the file as UTF-8',
+        )
     rows = []
     for line, row in table:
         try:
@@ -154,9 +209,12 @@ def _read_row(
             'labels without image',
             f'{cells["image"]!r} is not in the folder, or more than once',
         )
-    split = split_of(f'{cells.get("split", "").lower()}/x', files=False)
-    split = split or split_of(image, files=False) or split_of(place.file)
-    sample = Sample(image, place, split, label=cells.get('label', ''))
+    label, where = cells.get('label', ''), osp.dirname(image)
+    if osp.basename(where) == label:  # a class, test_tube say, is no split
+        where = osp.dirname(where)
+    split = split_of(cells.get('split', '')) or split_of(where)
+    split = split or split_of(place.file)
+    sample = Sample(image, place, split, label=label)
     if 'map' in cells:
         found = folder.image_for(cells['map'], place.file)
         if found is None:
@@ -166,9 +224,12 @@ def _read_row(
             )
         sample.label_map = folder.full(found)
         return 'map', sample
-    if not sample.label:
+    is_box = all(key in columns for key in _CORNERS)
+    if is_box and not any([label, *(cells[key] for key in _CORNERS)]):
+        return 'boxes', sample  # an image of no object
+    if not label:
         raise _Unusable('image without labels', 'the class is empty')
-    if not all(key in columns for key in _CORNERS):
+    if not is_box:
         return 'class', sample
     try:
         left, top, right, bottom = (float(cells[key]) for key in _CORNERS)

@@ -11,6 +11,7 @@ from ..folder import Folder, read_lines, split_of
 from ..records import DataSet, Findings, Place, Sample, Thing, unique_names
 from .coco import choose_task
 
+_IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'jpegimages')
 _NAME_FILES = ('classes.txt', 'obj.names', 'names.txt', 'labels.txt')
 
 
@@ -33,7 +34,7 @@ def read(folder: Folder, findings: Findings) -> DataSet:
     An image whose txt file is empty shows nothing; one without a txt file
     has not been labelled and is left out.
     """
-    names, splits = _read_names(folder), _read_splits(folder)
+    names, splits = _read_names(folder, findings), _read_splits(folder)
     pairs = _pair(folder)
     used = set(pairs.values())
     for label in folder.with_suffix('.txt'):
@@ -95,9 +96,10 @@ def _pair(folder: Folder) -> dict[str, str]:
         parts = stem.split('/')
         places = [stem]
         for index, part in enumerate(parts[:-1]):
-            if part in ('images', 'image', 'imgs', 'img', 'JPEGImages'):
-                moved = [*parts[:index], 'labels', *parts[index + 1 :]]
-                places.append('/'.join(moved))
+            if part.lower() in _IMAGE_FOLDERS:
+                for word in ('labels', 'Labels'):
+                    moved = [*parts[:index], word, *parts[index + 1 :]]
+                    places.append('/'.join(moved))
         for place in places:
             if f'{place}.txt' in texts:
                 pairs[image] = f'{place}.txt'
@@ -110,7 +112,7 @@ def _numbers(line: str) -> list[float] | None:
         values = [float(word) for word in line.split()]
     except ValueError:
         return None
-    is_class = values and values[0] >= 0 and values[0] == int(values[0])
+    is_class = values and values[0] >= 0 and values[0].is_integer()
     return values if is_class and len(values) >= 5 else None
 
 
@@ -180,22 +182,29 @@ def _read_yaml(folder: Folder) -> dict[str, Any]:
     return {}
 
 
-def _read_names(folder: Folder) -> dict[int, tuple[str, Place]] | None:
+def _read_names(
+    folder: Folder, findings: Findings
+) -> dict[int, tuple[str, Place]] | None:
     """The names of the class numbers, None if no file has any."""
     content = _read_yaml(folder)
-    if content:
-        names = content['names']
-        if isinstance(names, list):
-            names = dict(enumerate(names))
+    names = _number_names(content.get('names'))
+    if names:
         lines = read_lines(folder.full(content['file']))
         found = {}
-        for number, name in sorted(names.items()):
-            text = str(name).strip()
+        for number, text in sorted(names.items()):
             rows = [i for i, line in enumerate(lines, 1) if text in line]
             seen = sum(text == other for other, _ in found.values())
             row = rows[min(seen, len(rows) - 1)] if rows else 0
-            found[int(number)] = (text, Place(content['file'], row))
+            found[number] = (text, Place(content['file'], row))
         return found
+    if content:
+        findings.add(
+            'broken label file',
+            content['file'],
+            f'its names are {str(content["names"])[:60]!r}, expected is a '
+            'list of names, or a name for each number',
+            'its names are not used',
+        )
     for name in folder.with_suffix(*_NAME_FILES):
         if osp.basename(name).lower() in _NAME_FILES:
             lines = [line.strip() for line in read_lines(folder.full(name))]
@@ -204,8 +213,18 @@ def _read_names(folder: Folder) -> dict[int, tuple[str, Place]] | None:
             return {
                 index: (line or f'class_{index}', Place(name, index + 1))
                 for index, line in enumerate(lines)
-            }
+            } or None
     return None
+
+
+def _number_names(names: object) -> dict[int, str]:
+    """Names by number, {} for what is neither a list nor such a dict."""
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    try:
+        return {int(n): str(name).strip() for n, name in names.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
 
 
 def _read_splits(folder: Folder) -> dict[str, str]:
