@@ -195,7 +195,10 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
             return np.asarray(image.convert('RGB'))
     except FileNotFoundError:
         raise DeployError(f'The image {path} does not exist.') from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        *(OSError, ValueError, Image.DecompressionBombError),
+        SyntaxError,  # Pillow's word for a broken PNG file
+    ) as error:
         raise DeployError(
             f'The image {path} cannot be read: {_shorten(error)}'
         ) from error

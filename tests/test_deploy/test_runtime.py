@@ -263,6 +263,13 @@ class TestSession:
         (tmp_path / 'a.png').write_text('no image')
         with pytest.raises(deploy.DeployError, match='cannot be read'):
             deploy.read_image(tmp_path / 'a.png')
+        noise = random.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / 'a.png')
+        data = bytearray((tmp_path / 'a.png').read_bytes())
+        data[data.rindex(b'IDAT')] = 0  # the second half of the pixels
+        (tmp_path / 'a.png').write_bytes(data)
+        with pytest.raises(deploy.DeployError, match='broken PNG file'):
+            deploy.read_image(tmp_path / 'a.png')
 
     def test_command_paints(self, write_model, tmp_path, capsys):
         path = write_model(task='segmentation', classes=['r', 'g', 'b'])
