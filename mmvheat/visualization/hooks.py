@@ -37,7 +37,8 @@ class LearningCurvesHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Draw them."""
         out = Path(runner.work_dir, self.filename)
-        title = Path(runner.cfg.filename).stem
+        # a config that was built in Python has no file
+        title = Path(runner.cfg.filename or runner.work_dir).stem
         try:
             plot_learning_curves({title: runner.work_dir}, out)
         except FileNotFoundError as error:
