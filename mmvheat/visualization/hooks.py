@@ -100,8 +100,8 @@ class KSpectrumHook(Hook):
         found = [m for m in model.modules() if isinstance(m, vHeat)]
         if not found:
             raise ValueError(
-                'KSpectrumHook needs a vHeat, but the model has none; leave '
-                'the hook out of the config'
+                "KSpectrumHook needs a backbone of type='vHeat', but the "
+                'model has none; leave the hook out of the config'
             )
         self.backbone = found[0]
         try:

@@ -211,9 +211,10 @@ def find_vheat(network: Network, config: str) -> vHeat | vHeatIR:
         if isinstance(module, vHeat) or is_restorer:
             return module
     raise PictureError(
-        f'{config} has no vHeat but a {type(network.backbone).__name__}, '
-        'which conducts no heat; vis_erf.py, vis_features.py and, where '
-        'classes are predicted, vis_cam.py work with it.'
+        f"{config} has no type='vHeat' but a "
+        f'{type(network.backbone).__name__}, of which no heat can be drawn; '
+        'vis_erf.py, vis_features.py and, where classes are predicted, '
+        'vis_cam.py work with it.'
     )
 
 

@@ -16,6 +16,7 @@ from mmvheat.visualization.layers import (
     PictureError,
     find_layer,
     list_stages,
+    record,
 )
 from mmvheat.visualization.networks import (
     load_network,
@@ -57,6 +58,29 @@ def test_inner_layers_come_channels_first(networks, image):
         block = torch.tensor(maps['backbone.layers.1.0']).permute(1, 2, 0)
         expected = network.backbone(sample.inputs)[1][0].permute(1, 2, 0)
         torch.testing.assert_close(norm(block), expected)
+
+
+def test_inner_layers_of_timms_vheat_come_channels_first():
+    timm = pytest.importorskip('timm')
+    import mmvheat.timm  # noqa: F401
+
+    arch = dict(
+        embed_dims=8, depths=(1, 1, 1, 1), post_norm=True, layer_scale=0.1
+    )
+    model = timm.create_model('vheat_tiny', arch=arch, img_size=64).eval()
+    image = torch.rand(1, 3, 64, 96)
+    names = [f'layers.{i}[0]' for i in range(4)]
+    names += ['patch_embed', 'layers.1.0.mlp', 'layers.0.1.0', 'norm']
+    layers = [find_layer(model, name) for name in names]
+    with torch.no_grad(), record(layers) as outputs:
+        _, expected = model.forward_intermediates(image)
+    maps = [layer.read(outputs[layer.name], image) for layer in layers]
+    for found, stage in zip(maps, expected):
+        assert torch.equal(found, stage)
+    shapes = [(8, 16, 24), (16, 8, 12), (16, 8, 12), (64, 2, 3)]
+    assert [tuple(m.shape[1:]) for m in maps[4:]] == shapes
+    head = find_layer(model, 'head')
+    assert not head.channels_last
 
 
 def test_tokens_are_folded_into_maps_of_the_image_shape():
@@ -188,5 +212,5 @@ def test_command_of_heat_without_a_vheat(run, tmp_path) -> None:
         "type='ResNet', depth=18))\n"
     )
     job = run('vis_heat', config, 'none')
-    assert 'has no vHeat but a ResNet' in job.error
+    assert "has no type='vHeat' but a ResNet" in job.error
     assert 'vis_cam.py work with it' in job.error
