@@ -127,9 +127,17 @@ class Network:
         """Normalise a picture of any size, RGB uint8 (H, W, 3), unresized.
 
         Returns:
-            Tensor: Shape (1, 3, H, W), padded where the network pads.
+            Tensor: Shape (1, C, H, W), gray where the network is, padded
+            where it pads.
         """
-        pixels = np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1))
+        import mmcv
+
+        pixels = np.ascontiguousarray(picture[..., ::-1])
+        modules = self.backbone.modules()
+        first = next((m for m in modules if isinstance(m, nn.Conv2d)), None)
+        if first is not None and first.in_channels == 1:
+            pixels = mmcv.bgr2gray(pixels, keepdim=True)
+        pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         batch = dict(inputs=[torch.from_numpy(pixels)])
         return self.model.data_preprocessor(batch, False)['inputs']
 
