@@ -88,13 +88,13 @@ class Network:
         """
         import mmcv
 
-        from mmvheat.commands.config import innermost_dataset
+        from mmvheat.commands.config import innermost_dataset, type_name
 
         settings = innermost_dataset(self.cfg.test_dataloader.dataset)
         steps, flag = [], 'color'
         with DefaultScope.overwrite_default_scope(self.library):
             for step in settings.pipeline:
-                if not step.type.rpartition('.')[2].startswith(_LOADERS):
+                if not type_name(step).startswith(_LOADERS):
                     steps.append(TRANSFORMS.build(step))
                 flag = step.get('color_type', flag)
         pixels = image

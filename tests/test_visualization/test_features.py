@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import TRANSFORMS
 from sklearn.decomposition import PCA
 
 from mmvheat.visualization.features import collect_maps, project_to_rgb
@@ -131,6 +134,16 @@ def test_what_the_network_sees_is_shown_padded(networks, tmp_path):
     assert sample.picture.shape[:2] == sample.inputs.shape[-2:] == (64, 64)
     np.testing.assert_array_equal(sample.picture[:40], picture)
     assert not sample.picture[40:].any()
+
+
+def test_types_of_a_pipeline_may_be_classes(networks, image):
+    network = networks('classifier')
+    expected = network.prepare(str(image))
+    cfg = copy.deepcopy(network.cfg)
+    for step in cfg.test_dataloader.dataset.pipeline:
+        step.type = TRANSFORMS.get(f'mmpretrain.{step.type}')
+    found = replace(network, cfg=cfg).prepare(str(image))
+    assert torch.equal(found.inputs, expected.inputs)
 
 
 @pytest.mark.parametrize('task', TASKS)
