@@ -194,13 +194,13 @@ def _describe_for_timm(
     Others than those of ``mmvheat.timm`` are not described.
     """
     backbone, data = settings['backbone'], model.data_preprocessor
-    parts = (settings.get(key) or {} for key in ('backbone', 'head'))
+    parts = (settings.get(key) or {} for key in ('backbone', 'neck', 'head'))
     types = [
         _shorten_type(str(part.get('type'))).removeprefix('mmpretrain.')
         for part in parts
     ]
     is_known = (
-        types == ['vHeat', 'LinearClsHead']
+        types == ['vHeat', 'GlobalAveragePooling', 'LinearClsHead']
         and data.to_rgb
         and hasattr(data, 'mean')
     )

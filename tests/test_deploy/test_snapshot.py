@@ -154,6 +154,17 @@ test_dataloader = dict(dataset=dataset)
 """
 
 
+def test_a_classifier_with_another_neck_is_none_of_timm(tmp_path):
+    from mmvheat.export import write_snapshot
+
+    model = build_classifier()
+    for neck, is_one in (('GlobalAveragePooling', 1), ('GeneralizedMean', 0)):
+        model.cfg.model.neck.type = neck
+        write_snapshot(model, tmp_path, force=True)
+        content = json.loads((tmp_path / 'config.json').read_text())
+        assert ('architecture' in content) == is_one
+
+
 @torch.no_grad()
 def test_a_config_in_pure_python_is_one_of_known_names(tmp_path):
     from mmvheat.export import build_model, load_snapshot, write_snapshot
