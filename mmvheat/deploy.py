@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ MAX_PIXELS = 2**24
 _MAX_BYTES = 2**32  # of the masks, or of the logits, of an image
 _BAND = 64  # rows enlarged at once
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_WRITTEN = ('vis', 'label_maps')  # folders of pictures below --out
 _LEAST = 32  # pixels of a side, one of the last stage
 
 
@@ -195,7 +197,10 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
             return np.asarray(image.convert('RGB'))
     except FileNotFoundError:
         raise DeployError(f'The image {path} does not exist.') from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        *(OSError, ValueError, Image.DecompressionBombError),
+        SyntaxError,  # Pillow's word for a broken PNG file
+    ) as error:
         raise DeployError(
             f'The image {path} cannot be read: {_shorten(error)}'
         ) from error
@@ -548,8 +553,15 @@ def _colour(label: int, meta: dict[str, Any]) -> np.ndarray:
     return np.array([(67 * label + 97) % 256, (151 * label) % 256, 128])
 
 
-def list_images(path: str | os.PathLike) -> list[Path]:
+def list_images(
+    path: str | os.PathLike, out: str | os.PathLike | None = None
+) -> list[Path]:
     """List an image, or those below a folder, sorted.
+
+    Args:
+        path (str | os.PathLike): The image or the folder.
+        out (str | os.PathLike, optional): The folder that is filled, whose
+            pictures of an earlier run are left out. Defaults to None.
 
     Raises:
         DeployError: There is none.
@@ -557,8 +569,12 @@ def list_images(path: str | os.PathLike) -> list[Path]:
     path = Path(path)
     if path.is_file():
         return [path]
+    written = [Path(out, name).resolve() for name in _WRITTEN if out]
     found = sorted(
-        p for p in path.rglob('*') if p.suffix.lower() in _EXTENSIONS
+        p
+        for p in path.rglob('*')
+        if p.suffix.lower() in _EXTENSIONS
+        and not any(p.resolve().is_relative_to(w) for w in written)
     )
     if not found:
         raise DeployError(f'There is no image at {path}.')
@@ -611,12 +627,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     session = Session(args.model)
     meta, out = session.meta, Path(args.out)
-    paths = list_images(args.input)
+    paths = list_images(args.input, out)
     root = Path(args.input) if Path(args.input).is_dir() else paths[0].parent
+    names = [path.relative_to(root) for path in paths]
     ids = read_ids(args.coco, meta['classes']) if args.coco else None
     predictions, entries = {}, []
-    for path in paths:
-        image, name = read_image(path), path.relative_to(root)
+    for path, name, picture in zip(paths, names, _name_pictures(names)):
+        image = read_image(path)
         result = session(image)
         if ids:
             number = ids[0].get(name.as_posix())
@@ -624,7 +641,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise DeployError(f'{args.coco} has no image {name}.')
             entries += to_coco(result, number, ids[1])
         if 'label_map' in result:
-            target = out / 'label_maps' / name.with_suffix('.png')
+            target = out / 'label_maps' / picture
             _write_image(target, result['label_map'])
         else:
             predictions[name.as_posix()] = {
@@ -635,13 +652,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if 'boxes' in result:
             shown = result['scores'] >= args.score_thr
             result = {key: value[shown] for key, value in result.items()}
-        target = out / 'vis' / name.with_suffix('.png')
+        target = out / 'vis' / picture
         _write_image(target, paint(image, result, meta))
     if predictions:
         (out / 'predictions.json').write_text(json.dumps(predictions))
     if ids:
         (out / 'results.json').write_text(json.dumps(entries))
     print(f'{len(paths)} images predicted, pictures in {out / "vis"}')
+
+
+def _name_pictures(names: Sequence[Path]) -> list[Path]:
+    """Name the pictures of images: a.png, but a.jpg.png beside an a.bmp."""
+    pictures = [name.with_suffix('.png') for name in names]
+    counts = Counter(pictures)
+    return [
+        name.with_name(f'{name.name}.png') if counts[picture] > 1 else picture
+        for name, picture in zip(names, pictures)
+    ]
 
 
 def _write_image(path: Path, array: np.ndarray) -> None:

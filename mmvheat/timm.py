@@ -254,7 +254,9 @@ class VHeat(nn.Module):
     def load_pretrained(self, checkpoint_path: str, prefix: str = '') -> None:
         """Load a vHeat checkpoint of any layout, of a classifier or not.
 
-        A classifier of another number of classes is left as it is.
+        A classifier of another number of classes is left as it is. Averaged
+        weights beside the others are not taken, unlike by timm: write them to
+        a file of their own by ``mmvheat convert --ema --task cls``.
 
         Args:
             checkpoint_path (str): File or URL.

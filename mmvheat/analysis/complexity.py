@@ -28,12 +28,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmvheat.commands.config import build_model
 from mmvheat.errors import UserError
-from mmvheat.models import HeatBlock
+from mmvheat.models import HeatBlock, vHeat, vHeatIR
 
 aten = torch.ops.aten
 
-# Their forward pass reads values: positions and sizes of a feature pyramid.
-_NEED_VALUES = ('DINO', 'Mask2Former', 'Mask2FormerHead')
+# Their forward pass, and that of what inherits from them, reads values:
+# positions and sizes of a feature pyramid.
+_NEED_VALUES = ('DetectionTransformer', 'MaskFormer', 'MaskFormerHead')
 _NUM_PROPOSALS, _NUM_MASKS = 1000, 100
 
 
@@ -46,7 +47,8 @@ class Complexity:
         defined (float): FLOPs of the model as the paper defines it: the
             cosine transforms as four dense matrix products a block, ``to_k``
             evaluated on the feature map's own frequencies, whatever this
-            implementation does instead; see :func:`define_flops`.
+            implementation does instead; see :func:`define_flops`. Of a model
+            without a :class:`vHeat` or ``vHeatIR``, those executed.
         executed (int): FLOPs that a forward pass executes, with the products
             that resize the frequency value embeddings; those that
             ``mmvheat.fast`` saves at evaluation are counted.
@@ -75,7 +77,8 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
         Complexity: Parameters and FLOPs.
 
     Raises:
-        UserError: The model has no backbone.
+        UserError: The model has no backbone, or none of the ways to run it
+            that are known here.
     """
     name = 'network' if cfg.default_scope == 'mmengine' else 'backbone'
     if name not in cfg.model:
@@ -85,17 +88,26 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
             'restorer.'
         )
     height, width = shape or default_shape(cfg)
-    model = build_model(cfg).eval()
+    model = build_model(cfg).eval().requires_grad_(False)
     backbone = getattr(model, name)
     network = Network(model)
     if not network.needs_values:
         network.to('meta')
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     image = first.weight.new_zeros(1, first.in_channels, height, width)
-    with SkipProducts() if network.needs_values else nullcontext():
-        flops = count_flops(partial(network, image))
+    try:
+        with SkipProducts() if network.needs_values else nullcontext():
+            flops = count_flops(partial(network, image))
+    except Exception as error:  # it is a model of someone else
+        reason = ' '.join(str(error).split())[:200]
+        raise UserError(
+            f'The FLOPs of the {type(model).__name__} of {cfg.filename} '
+            f'cannot be counted ({type(error).__name__}: {reason}); give a '
+            'config of a model that runs on an image alone.'
+        ) from error
     defined = executed = flops['Global']
-    if any(isinstance(m, HeatBlock) for m in backbone.modules()):
+    is_ours = isinstance(backbone, (vHeat, vHeatIR))
+    if is_ours and any(isinstance(m, HeatBlock) for m in backbone.modules()):
         define = define_flops if name == 'backbone' else define_restorer_flops
         defined -= flops[f'Network.model.{name}']
         defined += define(backbone, height, width)
@@ -209,8 +221,8 @@ class Network(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        names = {type(model).__name__}
-        names.add(type(getattr(model, 'decode_head', None)).__name__)
+        parts = (model, getattr(model, 'decode_head', None))
+        names = {kind.__name__ for part in parts for kind in type(part).mro()}
         self.needs_values = not names.isdisjoint(_NEED_VALUES)
 
     def forward(self, image: Tensor) -> None:
@@ -220,13 +232,13 @@ class Network(nn.Module):
             pyramid = model.extract_feat(image)
             model.rpn_head(pyramid)
             _run_region_heads(model.roi_head, pyramid[0])
-        elif type(model).__name__ in _NEED_VALUES:
-            model(image, [_make_sample('mmdet', image)], mode='tensor')
-        elif self.needs_values:
+        elif not self.needs_values:
+            model(image, mode='tensor')
+        elif hasattr(model, 'decode_head'):
             sample = _make_sample('mmseg', image)
             model.decode_head(model.extract_feat(image), [sample])
         else:
-            model(image, mode='tensor')
+            model(image, [_make_sample('mmdet', image)], mode='tensor')
 
 
 def count_flops(forward: Callable[[], object]) -> dict[str, int]:

@@ -232,6 +232,16 @@ def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
     return dataset
 
 
+def type_name(step: ConfigDict) -> str:
+    """Get the name of what a step builds: its type may be a path or a class.
+
+    Classes are those of configs in pure Python, ``read_base()``.
+    """
+    kind = step.type
+    name = kind if isinstance(kind, str) else kind.__name__
+    return name.rpartition('.')[2]
+
+
 def read_metainfo(cfg: Config) -> dict[str, Any]:
     """Read classes and palette of the test data, without its files."""
     settings = ConfigDict(innermost_dataset(cfg.test_dataloader.dataset))

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmvheat.checkpoint import load_pretrained, read_file
 from mmvheat.commands import config as configs
-from mmvheat.commands.config import innermost_dataset, load_config
+from mmvheat.commands.config import innermost_dataset, load_config, type_name
 from mmvheat.errors import UserError
 from mmvheat.models import vHeat
 from mmvheat.version import __version__
@@ -204,7 +204,7 @@ def _read_steps(cfg: Config) -> dict[str, Any]:
     """Read how the test pipeline resizes and crops."""
     found = {}
     for step in innermost_dataset(cfg.test_dataloader.dataset).pipeline:
-        kind = step.type.split('.')[-1]
+        kind = type_name(step)
         if kind in _PASSED or kind.startswith('Pack'):
             continue
         if kind == 'CenterCrop' and not found.get('crop'):

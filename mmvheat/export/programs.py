@@ -320,6 +320,12 @@ def build_program(
         program = known[kind](model, half)
     else:
         raise _unknown('model', model, 'ImageClassifier, EncoderDecoder')
+    first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+    if first.in_channels % 3:  # a stem may fold pixels into channels
+        raise UserError(
+            f'The {kind} takes images of {first.in_channels} channels, but '
+            'programs take RGB ones; export its backbone alone (--backbone).'
+        )
     return program.eval()
 
 

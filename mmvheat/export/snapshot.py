@@ -27,7 +27,7 @@ from mmvheat.models import vHeat
 from mmvheat.version import __version__
 
 from .record import shorten
-from .trust import choose_trusted, drop_initial
+from .trust import TYPES, choose_trusted, drop_initial
 
 CONFIG, WEIGHTS, CARD = 'config.json', 'model.safetensors', 'README.md'
 _PIPELINE_TAGS = dict(
@@ -45,6 +45,14 @@ TASKS = dict(
 )
 # Of a run, not of the model.
 _LEFT_OUT = ('work_dir', 'load_from', 'resume', 'launcher')
+# Under which scope the types of a package are found.
+_PREFIXES = dict(
+    mmdet='mmdet.',
+    mmseg='mmseg.',
+    mmpretrain='mmpretrain.',
+    mmcv='mmengine.',
+    mmvheat='',
+)
 _TUPLE = '__tuple__'
 _MAX_NESTING = 100
 
@@ -185,10 +193,14 @@ def _describe_for_timm(
 
     Others than those of ``mmvheat.timm`` are not described.
     """
-    backbone, head = settings['backbone'], settings.get('head') or {}
-    data = model.data_preprocessor
+    backbone, data = settings['backbone'], model.data_preprocessor
+    parts = (settings.get(key) or {} for key in ('backbone', 'neck', 'head'))
+    types = [
+        _shorten_type(str(part.get('type'))).removeprefix('mmpretrain.')
+        for part in parts
+    ]
     is_known = (
-        (backbone['type'], head.get('type')) == ('vHeat', 'LinearClsHead')
+        types == ['vHeat', 'GlobalAveragePooling', 'LinearClsHead']
         and data.to_rgb
         and hasattr(data, 'mean')
     )
@@ -245,12 +257,25 @@ def _encode(value: Any, name: str, plain: bool = False) -> Any:
     if isinstance(value, (list, tuple)):
         items = [_encode(item, name, plain) for item in value]
         return {_TUPLE: items} if type(value) is tuple and not plain else items
+    if isinstance(value, str) and name.endswith('.type'):
+        return _shorten_type(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise UserError(
         f'{name} is a {type(value).__name__}, for which JSON has no form; '
         'write it with numbers, strings, lists and dicts.'
     )
+
+
+def _shorten_type(path: str) -> str:
+    """Shorten the path of a known type: only names are trusted.
+
+    Configs in pure Python have paths alone.
+    """
+    library, name = path.partition('.')[0], path.rpartition('.')[2]
+    if name not in TYPES or library not in _PREFIXES:
+        return path
+    return _PREFIXES[library] + name
 
 
 def _decode(value: Any, depth: int = 0) -> Any:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from mmvheat.commands.config import innermost_dataset
+from mmvheat.commands.config import innermost_dataset, type_name
 from mmvheat.errors import UserError
 
 from .transforms import BENCHMARK, CORRUPTIONS, FILTERS, SEVERITIES
@@ -168,13 +168,12 @@ def _insert(
     else:
         step = dict(type='CorruptImage', corruption=name, severity=severity)
     pipeline = innermost_dataset(loader.dataset).pipeline
+    names = [type_name(item) for item in pipeline]
     if library == 'mmpretrain':
-        places = [i for i, t in enumerate(pipeline) if t.type[:4] == 'Pack']
+        places = [i for i, n in enumerate(names) if n.startswith('Pack')]
     else:
         places = [
-            i + 1
-            for i, t in enumerate(pipeline)
-            if t.type.startswith('LoadImage')
+            i + 1 for i, n in enumerate(names) if n.startswith('LoadImage')
         ]
     if not places:
         raise UserError(

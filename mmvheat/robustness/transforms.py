@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
@@ -62,7 +63,8 @@ class CorruptImage:
 
     mmdet's ``Corrupt`` with two differences. The noise follows from the name
     of the file alone, so that every model, rank and resumed run sees the same
-    pixels; and colours are handed over as RGB, which the package expects.
+    pixels; and colours are handed over as RGB, which the package expects. A
+    gray image becomes what a corrupted colour image is when read as gray.
 
     Args:
         corruption (str): A name in :data:`CORRUPTIONS`.
@@ -74,10 +76,13 @@ class CorruptImage:
         self.severity = severity
 
     def __call__(self, results: dict) -> dict:
-        """Replace ``results['img']``, BGR of shape (H, W, 3)."""
+        """Replace ``results['img']``, BGR (H, W, 3) or gray (H, W)."""
         from imagecorruptions import corrupt
 
         image = results['img'].astype(np.uint8)
+        is_gray = image.ndim == 2
+        if is_gray:
+            image = image[..., None].repeat(3, -1)
         if min(image.shape[:2]) < 32:
             raise UserError(
                 f'{results.get("img_path")} has {image.shape[1]}x'
@@ -94,7 +99,10 @@ class CorruptImage:
                 corruption_name=self.corruption,
                 **options,
             )
-        results['img'] = np.ascontiguousarray(image[..., ::-1])
+        if is_gray:
+            results['img'] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        else:
+            results['img'] = np.ascontiguousarray(image[..., ::-1])
         return results
 
 
@@ -125,7 +133,7 @@ class FilterFrequencies:
         self.radius = radius
 
     def __call__(self, results: dict) -> dict:
-        """Replace ``results['img']`` of shape (H, W, C), 0 to 255."""
+        """Replace ``results['img']``, (H, W, C) or (H, W), 0 to 255."""
         image = results['img']
         height, width = image.shape[:2]
         cycles = np.hypot(
@@ -133,7 +141,8 @@ class FilterFrequencies:
         ) * min(height, width)
         keep = (cycles <= self.radius) == (self.kind == 'low_pass')
         keep[0, 0] = True
-        spectrum = np.fft.rfft2(image, axes=(0, 1)) * keep[..., None]
+        keep = keep.reshape(keep.shape + (1,) * (image.ndim - 2))
+        spectrum = np.fft.rfft2(image, axes=(0, 1)) * keep
         image = np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1))
         results['img'] = image.round().clip(0, 255).astype(np.uint8)
         return results

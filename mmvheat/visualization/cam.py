@@ -32,16 +32,8 @@ from torch import Tensor, nn
 
 from mmvheat.models import vHeat
 
-from .layers import (
-    Layer,
-    PictureError,
-    find_layer,
-    list_stages,
-)
-from .networks import (
-    Network,
-    Sample,
-)
+from .layers import Layer, PictureError, find_layer, list_stages
+from .networks import Network, Sample
 from .style import colorize, new_figure, show_image, show_map
 
 METHODS = {
@@ -105,7 +97,8 @@ def compute_cam(
 
     Raises:
         PictureError: If grad-cam is not installed, nothing was predicted,
-            there is no such class or object, or the network restores images.
+            there is no such class or object, the prediction does not depend
+            on a layer, or the network restores images.
     """
     if network.library not in _SCORERS:
         raise PictureError(
@@ -117,10 +110,11 @@ def compute_cam(
     with torch.no_grad():
         target, title, category = scorer.choose(category, instance, score_thr)
     with _tap(layers, sample.inputs) as taps:
-        kind = getattr(grad_cam, METHODS[method])
+        kinds = [_Checked, getattr(grad_cam, METHODS[method])]
         if method == 'absgradcam':
-            kind = type('AbsGradCAM', (_Magnitude, kind), {})
-        cam = kind(scorer, taps)
+            kinds.insert(1, _Magnitude)
+        cam = type('CAM', tuple(kinds), {})(scorer, taps)
+        cam.names = [layer.name for layer in layers]
         try:
             inputs = sample.inputs.detach().clone().requires_grad_()
             with torch.enable_grad():
@@ -136,11 +130,13 @@ def choose_layers(network: Network, method: str = 'layercam') -> list[Layer]:
 
     Of a vHeat the hidden layer of the last MLP of each of the first two
     stages, for 'absgradcam' what that of the first stage returns; of another
-    network the first two stages it returns, and so of a vHeat in a segmentor,
-    with what the last MLP of the second stage returns. They were chosen on
-    the training images of the digit scenes.
+    classifier the last stage it returns, of another network the first two, and
+    so of a vHeat in a segmentor, with what the last MLP of the second stage
+    returns. They were chosen on the training images of the digit scenes.
     """
-    stages = list(list_stages(network).values())[:2]
+    stages = list(list_stages(network).values())
+    # Heads of classifiers read the last map alone.
+    stages = stages[-1:] if network.library == 'mmpretrain' else stages[:2]
     for prefix, module in network.model.named_modules():
         if not isinstance(module, vHeat):
             continue
@@ -328,6 +324,23 @@ _SCORERS = dict(
     mmseg=_SegmentorScorer,
     mmdet=_DetectorScorer,
 )
+
+
+class _Checked:
+    """Tells of layers without a gradient, for the package grad-cam."""
+
+    names: list[str]
+
+    def compute_cam_per_layer(self, *args) -> list[np.ndarray]:
+        found = self.activations_and_grads
+        kept = found.gradients if self.uses_gradients else found.activations
+        if len(kept) < len(self.target_layers):
+            one = 'one of ' if len(self.names) > 1 else ''
+            raise PictureError(
+                f'The prediction does not depend on {one}'
+                f'{", ".join(self.names)}; choose other layers with --layers.'
+            )
+        return super().compute_cam_per_layer(*args)
 
 
 class _Magnitude:

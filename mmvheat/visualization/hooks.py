@@ -37,7 +37,8 @@ class LearningCurvesHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Draw them."""
         out = Path(runner.work_dir, self.filename)
-        title = Path(runner.cfg.filename).stem
+        # a config that was built in Python has no file
+        title = Path(runner.cfg.filename or runner.work_dir).stem
         try:
             plot_learning_curves({title: runner.work_dir}, out)
         except FileNotFoundError as error:
@@ -99,8 +100,8 @@ class KSpectrumHook(Hook):
         found = [m for m in model.modules() if isinstance(m, vHeat)]
         if not found:
             raise ValueError(
-                'KSpectrumHook needs a vHeat, but the model has none; leave '
-                'the hook out of the config'
+                "KSpectrumHook needs a backbone of type='vHeat', but the "
+                'model has none; leave the hook out of the config'
             )
         self.backbone = found[0]
         try:

@@ -14,11 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from mmvheat.errors import UserError
-from mmvheat.models import vHeat, vHeatIR
+from mmvheat.models import HeatBlock, vHeat, vHeatIR
+from mmvheat.models.layers import ChannelsLastConv2d, LayerNorm
+from mmvheat.models.vheat import HeatStage, Stem
 
 if TYPE_CHECKING:
     from .networks import Network
 
+# They and all in them give (B, H, W, C), in timm's vHeat as well.
+_CHANNELS_LAST = (ChannelsLastConv2d, HeatBlock, HeatStage, LayerNorm, Stem)
 _SPEC = re.compile(r'(.*?)(?:\[(\d+)\])?')
 
 
@@ -111,14 +115,18 @@ def find_layer(model: nn.Module, name: str) -> Layer:
         raise PictureError(
             f'The {type(model).__name__} has no layer {name!r}; {hint}'
         )
-    ours = (vHeat, vHeatIR)
-    owners = [n for n, m in modules.items() if isinstance(m, ours)]
-    inside = any(path.startswith(f'{n}.' if n else '') for n in owners)
+    around = [
+        module
+        for prefix, module in modules.items()
+        if not prefix or path.startswith(f'{prefix}.')
+    ]
+    owners = (vHeat, vHeatIR, *_CHANNELS_LAST)
     return Layer(
         name,
         modules[path],
         None if index is None else int(index),
-        inside and not isinstance(modules[path], ours),
+        isinstance(modules[path], _CHANNELS_LAST)
+        or any(isinstance(module, owners) for module in around),
     )
 
 

@@ -88,13 +88,13 @@ class Network:
         """
         import mmcv
 
-        from mmvheat.commands.config import innermost_dataset
+        from mmvheat.commands.config import innermost_dataset, type_name
 
         settings = innermost_dataset(self.cfg.test_dataloader.dataset)
         steps, flag = [], 'color'
         with DefaultScope.overwrite_default_scope(self.library):
             for step in settings.pipeline:
-                if not step.type.rpartition('.')[2].startswith(_LOADERS):
+                if not type_name(step).startswith(_LOADERS):
                     steps.append(TRANSFORMS.build(step))
                 flag = step.get('color_type', flag)
         pixels = image
@@ -127,9 +127,17 @@ class Network:
         """Normalise a picture of any size, RGB uint8 (H, W, 3), unresized.
 
         Returns:
-            Tensor: Shape (1, 3, H, W), padded where the network pads.
+            Tensor: Shape (1, C, H, W), gray where the network is, padded
+            where it pads.
         """
-        pixels = np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1))
+        import mmcv
+
+        pixels = np.ascontiguousarray(picture[..., ::-1])
+        modules = self.backbone.modules()
+        first = next((m for m in modules if isinstance(m, nn.Conv2d)), None)
+        if first is not None and first.in_channels == 1:
+            pixels = mmcv.bgr2gray(pixels, keepdim=True)
+        pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         batch = dict(inputs=[torch.from_numpy(pixels)])
         return self.model.data_preprocessor(batch, False)['inputs']
 
@@ -211,9 +219,10 @@ def find_vheat(network: Network, config: str) -> vHeat | vHeatIR:
         if isinstance(module, vHeat) or is_restorer:
             return module
     raise PictureError(
-        f'{config} has no vHeat but a {type(network.backbone).__name__}, '
-        'which conducts no heat; vis_erf.py, vis_features.py and, where '
-        'classes are predicted, vis_cam.py work with it.'
+        f"{config} has no type='vHeat' but a "
+        f'{type(network.backbone).__name__}, of which no heat can be drawn; '
+        'vis_erf.py, vis_features.py and, where classes are predicted, '
+        'vis_cam.py work with it.'
     )
 
 

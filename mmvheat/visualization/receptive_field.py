@@ -190,6 +190,9 @@ def make_forward(network: Network, layer: Layer) -> Callable[[Tensor], Tensor]:
     Args:
         network (Network): The network.
         layer (Layer): Of :func:`find_layer` or :func:`list_stages`.
+
+    Returns:
+        Callable: It raises a PictureError where the layer does not run.
     """
     inside = layer.name.startswith(network.backbone_name)
     run = network.backbone if inside else network.model.extract_feat
@@ -197,6 +200,11 @@ def make_forward(network: Network, layer: Layer) -> Callable[[Tensor], Tensor]:
     def forward(image: Tensor) -> Tensor:
         with record([layer]) as outputs:
             run(image)
+        if layer.name not in outputs:
+            raise PictureError(
+                f'The layer {layer.name} does not run in the backbone or the '
+                'neck; choose another one.'
+            )
         return layer.read(outputs[layer.name], image)
 
     return forward

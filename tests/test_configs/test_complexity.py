@@ -13,7 +13,8 @@ import pytest
 import torch
 from get_flops import describe, find_readmes, make_folder_table
 from mmengine.analysis import get_model_complexity_info
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
 from mmengine.registry import MODELS
 from tiny_config import ROOT, load_config, make_tiny
 from torch import nn
@@ -167,6 +168,69 @@ def test_definition_counts_every_layer() -> None:
     backbone = vHeat(arch=dict(arch, layer_scale=0.1), img_size=64)
 
     assert define_flops(backbone, 33, 64) == expected
+
+
+def test_timms_vheat_is_counted_as_it_runs() -> None:
+    pytest.importorskip('timm')
+    import mmvheat.timm  # noqa: F401
+
+    cfg = load_config(ROOT / 'tests/test_tools/configs/classifier.py')
+    ours = measure(cfg, (64, 96))
+    cfg.model.backbone = ConfigDict(
+        type='TIMMBackbone',
+        model_name='vheat_tiny',
+        features_only=True,
+        out_indices=(3,),
+        **{key: cfg.model.backbone[key] for key in ('arch', 'img_size')},
+    )
+    found = measure(cfg, (64, 96))
+
+    assert found.defined == found.executed
+    # Its map has no output norm.
+    assert found.executed == ours.executed - 2 * 3 * 64 * 5
+    assert found.params == ours.params - 2 * 64
+
+
+def load_mmdet(name: str) -> Config:
+    return load_config(Path(get_config(f'mmdet::{name}').filename))
+
+
+def test_detr_is_counted_with_its_queries() -> None:
+    cfg = load_mmdet('detr/detr_r50_8xb2-150e_coco.py')
+    backbone = get_model_complexity_info(
+        build_model(copy.deepcopy(cfg)).eval().backbone,
+        (3, 64, 96),
+        show_table=False,
+        show_arch=False,
+    )
+    # By hand: the products for 2x3 places and 100 queries of 256 channels.
+    places, queries, width = 2 * 3, 100, 256
+    mlp = 2 * width * 2048
+    encoder = places * (4 * width**2 + mlp) + 2 * places**2 * width
+    decoder = queries * (6 * width**2 + mlp) + 2 * places * width**2
+    decoder += 2 * queries * (queries + places) * width
+    heads = queries * (81 * width + 2 * width**2 + 4 * width)
+    expected = 6 * (encoder + decoder + heads) + places * 2048 * width
+
+    found = measure(cfg, (64, 96)).executed - backbone['flops']
+
+    assert found == pytest.approx(expected, rel=0.01)  # but for norms
+
+
+def test_deformable_detr_is_counted() -> None:
+    cfg = load_mmdet('deformable_detr/deformable-detr_r50_16xb2-50e_coco.py')
+
+    assert round(measure(cfg, (64, 96)).params / 1e6) == 40  # as published
+
+
+def test_one_sentence_for_a_model_that_runs_otherwise(
+    capsys: pytest.CaptureFixture, run_get_flops: Callable
+) -> None:
+    name = 'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py'
+
+    assert run_get_flops(get_config(name).filename) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('error: The FLOPs of the YOLOX of')
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny_models import (
     DETECTORS,
+    build_classifier,
     build_detector,
     build_segmentor,
     make_image,
@@ -110,6 +111,16 @@ def test_heads_without_a_program_are_named(segmentor):
         build_program(detector)
     with pytest.raises(UserError, match='vHeat, for which there is no'):
         build_program(segmentor.backbone)
+
+
+def test_a_network_of_gray_images_is_named():
+    from mmvheat.errors import UserError
+    from mmvheat.export import build_program
+
+    model = build_classifier()
+    model.backbone.patch_embed.conv1 = torch.nn.Conv2d(1, 4, 3)
+    with pytest.raises(UserError, match='takes images of 1 channels'):
+        build_program(model)
 
 
 class Unrecordable(torch.nn.Module):

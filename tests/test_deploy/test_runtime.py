@@ -263,6 +263,13 @@ class TestSession:
         (tmp_path / 'a.png').write_text('no image')
         with pytest.raises(deploy.DeployError, match='cannot be read'):
             deploy.read_image(tmp_path / 'a.png')
+        noise = random.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / 'a.png')
+        data = bytearray((tmp_path / 'a.png').read_bytes())
+        data[data.rindex(b'IDAT')] = 0  # the second half of the pixels
+        (tmp_path / 'a.png').write_bytes(data)
+        with pytest.raises(deploy.DeployError, match='broken PNG file'):
+            deploy.read_image(tmp_path / 'a.png')
 
     def test_command_paints(self, write_model, tmp_path, capsys):
         path = write_model(task='segmentation', classes=['r', 'g', 'b'])
@@ -274,3 +281,26 @@ class TestSession:
         label_map = np.asarray(Image.open(out / 'label_maps/a.png'))
         assert (label_map == image.argmax(2)).all()
         assert Image.open(out / 'vis/a.png').size == (60, 40)
+
+    def test_images_of_one_stem_and_earlier_pictures(
+        self, write_model, tmp_path
+    ):
+        path, folder = write_model(task='segmentation'), tmp_path / 'images'
+        names = ('a.bmp', 'a.png', 'b.png', 'vis/a.png')
+        for value, name in enumerate(names):
+            (folder / name).parent.mkdir(exist_ok=True)
+            image = np.zeros((4, 5, 3), np.uint8)
+            image[..., value % 3] = 9
+            Image.fromarray(image).save(folder / name)
+        for _ in range(2):  # the second run finds the pictures of the first
+            out = folder / 'out'
+            deploy.main([str(path), str(folder), '--out', str(out)])
+            found = {
+                str(p.relative_to(out / 'label_maps')): Image.open(p)
+                for p in (out / 'label_maps').rglob('*.png')
+            }
+            values = {n: np.unique(p).tolist() for n, p in found.items()}
+            assert values == {
+                'a.bmp.png': [0], 'a.png.png': [1], 'b.png': [2],
+                'vis/a.png': [0],
+            }  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.registry import TRANSFORMS, init_default_scope
 from safetensors.torch import load_file, save_file
 from tiny_models import (
     build_classifier,
@@ -114,6 +115,81 @@ def test_classifier_is_one_of_timm_too(tmp_path):
     torch.testing.assert_close(other(images), expected, rtol=0, atol=1e-5)
     assert other.pretrained_cfg['label_names'] == list('abcde')
     assert other.pretrained_cfg['mean'][0] == pytest.approx(0.485)
+
+
+PURE_PYTHON = """
+from mmcv.transforms import LoadImageFromFile, Resize
+from mmengine.config import read_base
+from mmpretrain.datasets import CustomDataset, PackInputs
+from mmpretrain.models import ClsDataPreprocessor, GlobalAveragePooling
+from mmpretrain.models import ImageClassifier, LinearClsHead
+
+from mmvheat.models import vHeat
+
+default_scope = 'mmpretrain'
+model = dict(
+    type=ImageClassifier,
+    backbone=dict(
+        type=vHeat,
+        arch=dict(
+            embed_dims=8,
+            depths=(1, 1, 1, 1),
+            post_norm=True,
+            layer_scale=0.1,
+        ),
+        img_size=64,
+        out_indices=(3,),
+    ),
+    neck=dict(type=GlobalAveragePooling),
+    head=dict(type=LinearClsHead, num_classes=5, in_channels=64),
+    data_preprocessor=dict(type=ClsDataPreprocessor, to_rgb=True),
+)
+pipeline = [
+    dict(type=LoadImageFromFile),
+    dict(type=Resize, scale=48),
+    dict(type=PackInputs),
+]
+dataset = dict(type=CustomDataset, data_root='none', pipeline=pipeline)
+test_dataloader = dict(dataset=dataset)
+"""
+
+
+def test_a_classifier_with_another_neck_is_none_of_timm(tmp_path):
+    from mmvheat.export import write_snapshot
+
+    model = build_classifier()
+    for neck, is_one in (('GlobalAveragePooling', 1), ('GeneralizedMean', 0)):
+        model.cfg.model.neck.type = neck
+        write_snapshot(model, tmp_path, force=True)
+        content = json.loads((tmp_path / 'config.json').read_text())
+        assert ('architecture' in content) == is_one
+
+
+@torch.no_grad()
+def test_a_config_in_pure_python_is_one_of_known_names(tmp_path):
+    from mmvheat.export import build_model, load_snapshot, write_snapshot
+    from mmvheat.export.models import describe
+    from mmvheat.export.programs import build_program
+
+    config, images = tmp_path / 'config.py', torch.randn(1, 3, 64, 64)
+    config.write_text(PURE_PYTHON)
+    model, cfg = build_model(str(config), 'none')
+    resize = describe(build_program(model), cfg)['resize']
+    assert (resize['by'], resize['size']) == ('exact', [48, 48])
+    write_snapshot(model, tmp_path / 'model')
+    loaded = load_snapshot(tmp_path / 'model')
+    expected = model(images, mode='tensor')
+    assert torch.equal(loaded(images, mode='tensor'), expected)
+    init_default_scope('mmpretrain')
+    steps = [TRANSFORMS.build(step) for step in loaded.cfg.test_pipeline]
+    assert [type(step) for step in steps] == [
+        TRANSFORMS.get(f'mmpretrain.{name}')
+        for name in ('LoadImageFromFile', 'Resize', 'PackInputs')
+    ]
+    cfg.model.type = 'evil.ImageClassifier'  # no known one
+    write_snapshot(model, tmp_path / 'model', force=True)
+    with pytest.raises(UserError, match='could run code'):
+        load_snapshot(tmp_path / 'model')
 
 
 @torch.no_grad()

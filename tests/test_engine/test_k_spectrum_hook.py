@@ -74,7 +74,7 @@ def test_intervals_of_iterations(runner, tmp_path):
 
 def test_no_vheat_and_no_interval_are_refused():
     hook = HOOKS.build(dict(type='KSpectrumHook'))
-    with pytest.raises(ValueError, match='the model has none'):
+    with pytest.raises(ValueError, match="'vHeat', but the model"):
         hook.before_train(SimpleNamespace(model=torch.nn.Linear(1, 1)))
     with pytest.raises(ValueError, match='at least 1, but got 0'):
         HOOKS.build(dict(type='KSpectrumHook', interval=0))

@@ -168,7 +168,7 @@ def test_a_restorer_without_heat_or_classes_is_told(
     network = dict(type='DnCNN', channels=4, depth=3)
     model = MODELS.build(dict(type='ImageRestorer', network=network))
     plain = Restorer(model.eval(), restorer.cfg)
-    with pytest.raises(PictureError, match='a DnCNN, which conducts no heat'):
+    with pytest.raises(PictureError, match='a DnCNN, of which no heat'):
         find_vheat(plain, 'x.py')
     maps = collect_maps(plain, plain.prepare(photograph), list_stages(plain))
     assert maps['stage 1'].shape == (1, 67, 90)

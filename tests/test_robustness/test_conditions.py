@@ -16,7 +16,7 @@ from mmvheat.robustness.conditions import fingerprint, list_conditions
 from mmvheat.robustness.transforms import BENCHMARK, SEVERITIES
 
 
-def make_config(library: str, *steps: str) -> Config:
+def make_config(library: str, *steps: str | type) -> Config:
     """A config that tests, with a pipeline of these steps."""
     pipeline = [dict(type=step) for step in steps]
     dataset = dict(type='Data', data_root='own', pipeline=pipeline)
@@ -78,6 +78,16 @@ def test_images_are_corrupted_where_papers_do_it(
     rest = steps_of(last)
     del rest[place]
     assert rest == list(steps)
+
+
+def test_types_may_be_classes_as_in_configs_in_python() -> None:
+    class PackInputs: ...
+
+    cfg = make_config('mmpretrain', 'mmcv.transforms.Resize', PackInputs)
+    *_, last = list_conditions(cfg, make_data(**SPEC))
+
+    *_, step, packed = last.loader.dataset.pipeline
+    assert (step.type, packed.type) == ('CorruptImage', PackInputs)
 
 
 def test_files_are_read_by_corruption_and_severity() -> None:

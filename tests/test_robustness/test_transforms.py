@@ -62,6 +62,15 @@ def test_low_and_high_frequencies_make_the_image() -> None:
     assert np.abs(both - image).max() <= 1
 
 
+@pytest.mark.parametrize('size', [(28, 28), (15, 28)])
+@pytest.mark.parametrize('kind', ['low_pass', 'high_pass'])
+def test_a_gray_image_is_filtered_as_one_of_colours(kind, size) -> None:
+    gray = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    colours = apply(FilterFrequencies(kind, 5), np.stack([gray] * 3, -1))
+
+    assert (apply(FilterFrequencies(kind, 5), gray) == colours[..., 0]).all()
+
+
 def test_an_unknown_filter_is_named() -> None:
     with pytest.raises(ValueError, match="'band'"):
         FilterFrequencies('band', 3)
@@ -111,6 +120,16 @@ def test_the_package_sees_rgb(package) -> None:
     blue, green, red = apply(CorruptImage('fog', 1), image).mean((0, 1))
 
     assert abs(blue - 110) < 2 and abs(green - 110) < 2 and abs(red - 170) < 2
+
+
+def test_a_gray_image_stays_gray_and_is_not_mirrored(package) -> None:
+    image = np.tile(np.arange(40, dtype=np.uint8), (32, 1))
+    # the weight of red is 0.299: x becomes 1.299 x + 50
+    expected = 1.299 * image + 50
+    found = apply(CorruptImage('fog', 1), image)
+
+    assert found.shape == image.shape and found.dtype == np.uint8
+    assert np.abs(found.mean(0) - expected.mean(0)).max() < 2
 
 
 def test_a_small_image_is_named(package) -> None:

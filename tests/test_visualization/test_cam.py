@@ -196,6 +196,32 @@ def test_layers_of_a_segmentor_are_its_maps_and_a_hidden_one(networks, image):
     np.testing.assert_allclose(found.values, scale(size, *expected), atol=1e-3)
 
 
+def test_a_layer_without_influence_is_named(image):
+    options = {'model.backbone.out_indices': (0, 3)}
+    network = load_network(str(CONFIGS / 'classifier.py'), options=options)
+    sample = network.prepare(str(image))
+    layers = [find_layer(network.model, f'backbone[{i}]') for i in (0, 1)]
+    for chosen in (layers[:1], layers):
+        with pytest.raises(PictureError, match=r'depend on .*backbone\[0\]'):
+            cam.compute_cam(network, sample, chosen)
+    cam.compute_cam(network, sample, layers[1:])
+
+
+def test_layers_of_another_classifier_are_what_its_head_reads(image):
+    backbone = dict(
+        _delete_=True,
+        type='ConvNeXt',
+        arch=dict(depths=[1, 1, 1, 1], channels=[8, 16, 32, 64]),
+        out_indices=(0, 1, 3),
+        gap_before_final_norm=False,
+    )
+    options = {'model.backbone': backbone}
+    network = load_network(str(CONFIGS / 'classifier.py'), options=options)
+    layers = cam.choose_layers(network)
+    assert [layer.name for layer in layers] == ['backbone[2]']
+    cam.compute_cam(network, network.prepare(str(image)), layers)
+
+
 def test_title_of_many_objects_is_short(networks, image):
     network = networks('mask_rcnn')
     sample = network.prepare(str(image))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from mmvheat.visualization import plot_learning_curves, read_training_log
+from mmvheat.visualization.hooks import LearningCurvesHook
 
 
 def train_line(step: int, loss: float, **more) -> dict:
@@ -114,6 +118,16 @@ def test_no_training_log_is_one_clear_error(tmp_path, lines):
 def test_no_run_is_an_error(tmp_path):
     with pytest.raises(ValueError, match='No run'):
         plot_learning_curves({}, tmp_path / 'curves.png')
+
+
+def test_a_run_of_a_config_without_a_file_is_drawn(tmp_path):
+    write_log(tmp_path, '1', train_line(1, 2.0), train_line(2, 1.0))
+    logger = logging.getLogger('curves')
+    runner = SimpleNamespace(
+        cfg=Config(dict(model=dict())), work_dir=str(tmp_path), logger=logger
+    )
+    LearningCurvesHook().after_train(runner)
+    assert cv2.imread(str(tmp_path / 'learning_curves.png')).std() > 10
 
 
 def colored_pixels(picture: np.ndarray) -> int:

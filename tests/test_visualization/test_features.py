@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import TRANSFORMS
 from sklearn.decomposition import PCA
 
 from mmvheat.visualization.features import collect_maps, project_to_rgb
@@ -16,6 +19,7 @@ from mmvheat.visualization.layers import (
     PictureError,
     find_layer,
     list_stages,
+    record,
 )
 from mmvheat.visualization.networks import (
     load_network,
@@ -57,6 +61,29 @@ def test_inner_layers_come_channels_first(networks, image):
         block = torch.tensor(maps['backbone.layers.1.0']).permute(1, 2, 0)
         expected = network.backbone(sample.inputs)[1][0].permute(1, 2, 0)
         torch.testing.assert_close(norm(block), expected)
+
+
+def test_inner_layers_of_timms_vheat_come_channels_first():
+    timm = pytest.importorskip('timm')
+    import mmvheat.timm  # noqa: F401
+
+    arch = dict(
+        embed_dims=8, depths=(1, 1, 1, 1), post_norm=True, layer_scale=0.1
+    )
+    model = timm.create_model('vheat_tiny', arch=arch, img_size=64).eval()
+    image = torch.rand(1, 3, 64, 96)
+    names = [f'layers.{i}[0]' for i in range(4)]
+    names += ['patch_embed', 'layers.1.0.mlp', 'layers.0.1.0', 'norm']
+    layers = [find_layer(model, name) for name in names]
+    with torch.no_grad(), record(layers) as outputs:
+        _, expected = model.forward_intermediates(image)
+    maps = [layer.read(outputs[layer.name], image) for layer in layers]
+    for found, stage in zip(maps, expected):
+        assert torch.equal(found, stage)
+    shapes = [(8, 16, 24), (16, 8, 12), (16, 8, 12), (64, 2, 3)]
+    assert [tuple(m.shape[1:]) for m in maps[4:]] == shapes
+    head = find_layer(model, 'head')
+    assert not head.channels_last
 
 
 def test_tokens_are_folded_into_maps_of_the_image_shape():
@@ -107,6 +134,16 @@ def test_what_the_network_sees_is_shown_padded(networks, tmp_path):
     assert sample.picture.shape[:2] == sample.inputs.shape[-2:] == (64, 64)
     np.testing.assert_array_equal(sample.picture[:40], picture)
     assert not sample.picture[40:].any()
+
+
+def test_types_of_a_pipeline_may_be_classes(networks, image):
+    network = networks('classifier')
+    expected = network.prepare(str(image))
+    cfg = copy.deepcopy(network.cfg)
+    for step in cfg.test_dataloader.dataset.pipeline:
+        step.type = TRANSFORMS.get(f'mmpretrain.{step.type}')
+    found = replace(network, cfg=cfg).prepare(str(image))
+    assert torch.equal(found.inputs, expected.inputs)
 
 
 @pytest.mark.parametrize('task', TASKS)
@@ -188,5 +225,5 @@ def test_command_of_heat_without_a_vheat(run, tmp_path) -> None:
         "type='ResNet', depth=18))\n"
     )
     job = run('vis_heat', config, 'none')
-    assert 'has no vHeat but a ResNet' in job.error
+    assert "has no type='vHeat' but a ResNet" in job.error
     assert 'vis_cam.py work with it' in job.error

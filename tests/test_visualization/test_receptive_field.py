@@ -14,6 +14,7 @@ from torch import nn
 from mmvheat.visualization.layers import (
     find_layer,
 )
+from mmvheat.visualization.networks import load_network
 from mmvheat.visualization.receptive_field import (
     Field,
     compute_field,
@@ -134,6 +135,19 @@ def test_field_of_a_named_layer(networks):
     assert neck(image).shape == (1, 16, 8, 8)
 
 
+def test_field_of_a_gray_network():
+    options = {'model.backbone.in_channels': 1}
+    for name, value in (('mean', [99.0]), ('std', [50.0])):
+        options[f'data_preprocessor.{name}'] = value
+    network = load_network(str(CONFIGS / 'classifier.py'), options=options)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    image = network.normalize(picture)
+    gray = torch.tensor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)).float()
+    torch.testing.assert_close(image, (gray[None, None] - 99) / 50)
+    layer = find_layer(network.model, 'backbone[0]')
+    assert make_forward(network, layer)(image).shape == (1, 64, 2, 3)
+
+
 def test_field_of_a_single_pixel_has_no_radius():
     values = np.zeros((5, 5))
     values[0, 0] = 1
@@ -171,6 +185,7 @@ def test_command_compares_networks_of_other_kinds(run, tmp_path) -> None:
         (['--stage', 5], 'has no stage 5, but stage 1, stage 2'),
         (['--size', 8], '--size must be at least 32'),
         (['--layer', 'backbone.layer.0'], 'did you mean backbone.layers.0'),
+        (['--layer', 'head.fc'], 'head.fc does not run in the backbone or'),
         (['--beside', 'no.py', 'none'], 'no.py does not exist'),
         (['--beside', 'no.py', 'no.pth'], 'checkpoint no.pth does not exist'),
         (['--beside', 'mmdet::no/no.py', 'none'], 'mmdet::no/no.py is no'),
