@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os.path as osp
 from argparse import ArgumentParser, Namespace
+from collections import Counter
+from pathlib import Path
 
 import mmcv
 import mmengine
@@ -16,6 +18,9 @@ from mmvheat.visualization.predictions import make_predictor
 
 from .arguments import add_options, list_images
 from .config import load_config
+
+WRITTEN = ('vis', 'label_maps', 'restored')
+"""Folders of pictures below the one to fill."""
 
 
 def parse_args() -> Namespace:
@@ -42,10 +47,21 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
+def find_images(path: str, out: str) -> dict[str, str]:
+    """Find images by their names, without pictures of an earlier run."""
+    written = [Path(out, name).resolve() for name in WRITTEN]
+    return {
+        name: image
+        for name, image in list_images(path).items()
+        if not any(Path(image).resolve().is_relative_to(w) for w in written)
+    }
+
+
 def main() -> None:
     """Infer."""
     args = parse_args()
-    images = list_images(args.input)
+    images = find_images(args.input, args.out_dir)
+    stems = Counter(osp.splitext(name)[0] for name in images)
     cfg = load_config(args.config, args.cfg_options)
     if not osp.isfile(args.checkpoint) and '://' not in args.checkpoint:
         raise UserError(f'The checkpoint {args.checkpoint} does not exist.')
@@ -65,6 +81,7 @@ def main() -> None:
             continue
         picture, prediction = predict(path)
         stem = osp.splitext(name)[0]
+        stem = name if stems[stem] > 1 else stem  # a.jpg beside a.png
         mmcv.imwrite(picture[..., ::-1], f'{args.out_dir}/vis/{stem}.png')
         if not isinstance(prediction, np.ndarray):
             predictions[name] = prediction

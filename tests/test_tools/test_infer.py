@@ -67,6 +67,20 @@ def test_folder_is_drawn_with_its_sub_folders(
         assert boxes.shape[1] == 4
 
 
+def test_equal_stems_and_pictures_of_an_earlier_run(
+    infer, shapes, tmp_path
+) -> None:
+    image = cv2.imread(str(shapes / 'val' / '000.jpg'))
+    for name in ('a.jpg', 'a.png'):
+        cv2.imwrite(str(tmp_path / name), image)
+    for _ in range(2):
+        job = infer('classifier', tmp_path)
+        assert job.exit_code == 0, job.output
+        assert '2 images drawn' in job.output
+    drawn = {path.name for path in (tmp_path / 'out/vis').iterdir()}
+    assert drawn == {'a.jpg.png', 'a.png.png'}
+
+
 def test_detector_without_masks(infer, shapes, tmp_path) -> None:
     job = infer(
         'mask_rcnn',
