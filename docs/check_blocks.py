@@ -176,7 +176,7 @@ def check_mmvheat(arguments: list[str], options: bool) -> None:
     if name not in cli.COMMANDS:
         raise ValueError(f'mmvheat has no command {name}')
     if options:
-        compare(arguments[1:], help_of(functools.partial(cli.run, name)), name)
+        compare(arguments[1:], help_of_command(name), name)
 
 
 def check_options(tool: str, arguments: list[str], options: bool) -> None:
@@ -196,6 +196,18 @@ def compare(arguments: list[str], known: set[str], tool: str) -> None:
         option = word.split('=')[0]
         if re.fullmatch(r'--[a-z][\w-]*', option) and option not in known:
             raise ValueError(f'{tool} has no option {option}')
+
+
+@functools.cache
+def help_of_command(name: str) -> set[str]:
+    """The options of a sub-command of ``mmvheat``."""
+    from mmvheat import cli
+
+    def run(arguments: list[str]) -> None:
+        sys.argv = [name, *arguments]
+        cli.run(name)
+
+    return help_of(run)
 
 
 @functools.cache
