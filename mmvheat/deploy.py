@@ -569,7 +569,9 @@ def list_images(
     path = Path(path)
     if path.is_file():
         return [path]
+    root = path.resolve()
     written = [Path(out, name).resolve() for name in _WRITTEN if out]
+    written = [w for w in written if not root.is_relative_to(w)]
     found = sorted(
         p
         for p in path.rglob('*')

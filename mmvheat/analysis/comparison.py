@@ -65,7 +65,7 @@ def compare(
     if data and not Path(data['root']).is_dir():
         FUNCTIONS.build(data)
     chosen = {name: cfgs[name] for name in variants or cfgs}
-    run_trials(chosen, seeds, out, metric['name'], jobs)
+    run_trials(chosen, [*dict.fromkeys(seeds)], out, metric['name'], jobs)
     rows, cfg = [], next(iter(cfgs.values()))
     for reference in comparison['references']:
         is_drawn = reference.pop('draw', True)
@@ -79,7 +79,7 @@ def compare(
     table = make_scores_table(rows, metric['name'], metric['digits'])
     for suffix, text in (('md', table), ('json', json.dumps(rows, indent=2))):
         with replace_file(out / f'comparison.{suffix}') as partial:
-            partial.write_text(f'{text}\n')
+            partial.write_text(f'{text}\n', encoding='utf-8')
     draw_scores(rows, metric['name'], metric['label'], out / 'comparison.png')
     return table
 
@@ -100,6 +100,11 @@ def read_comparison(path: str) -> dict[str, Any]:
     if 'data' in found:
         needed, given = ['type', 'root'], found['data']
         _check_keys(f'data in {path}', given, needed, given)
+    if not found['variants'] or not isinstance(found['variants'], dict):
+        raise UserError(
+            f'variants in {path} must be a dict from names to titles and '
+            f'options, but are {found["variants"]!r}.'
+        )
     for name, variant in found['variants'].items():
         _check_keys(f'{name} in {path}', variant, ['title'], ['options'])
     base = Path(path).parent / found['base']

@@ -47,7 +47,9 @@ def run_trials(
         UserError: A trial failed, or has no such metric.
     """
     # CUDA does not survive a fork, and libraries ask for it when imported.
-    method = 'spawn' if torch.cuda.is_available() else 'forkserver'
+    methods = multiprocessing.get_all_start_methods()
+    method = 'forkserver' if 'forkserver' in methods else 'spawn'
+    method = 'spawn' if torch.cuda.is_available() else method
     context = multiprocessing.get_context(method)
     libraries = {f'{cfg.default_scope}.apis' for cfg in cfgs.values()}
     context.set_forkserver_preload(['mmvheat.commands', *libraries])
@@ -61,7 +63,9 @@ def run_trials(
             process.start()
             process.join()
             if process.exitcode:
-                said = (folder / 'log.txt').read_text().splitlines()
+                log, said = folder / 'log.txt', []
+                if log.is_file():
+                    said = log.read_text(errors='replace').splitlines()
                 raise UserError(
                     f'Training {name}, seed {seed}, ended with exit code '
                     f'{process.exitcode} after {"".join(said[-1:])!r}; all '
@@ -110,7 +114,9 @@ def _train(cfg: Config, seed: int, folder: Path, threads: int) -> None:
     device = parameters[0].device
     result = dict(
         settings=settings,
-        metrics={k: v for k, v in metrics.items() if isinstance(v, Real)},
+        metrics={
+            k: float(v) for k, v in metrics.items() if isinstance(v, Real)
+        },
         parameters=sum(p.numel() for p in parameters),
         seconds=seconds,
         device=torch.cuda.get_device_name(device)

@@ -104,7 +104,7 @@ def parse_args() -> argparse.Namespace:
         parser.error('--tg_pth and --tg_size are required')
     elif args.tg_pth.endswith('.safetensors'):
         parser.error('--tg_pth becomes a file of torch.save: name it .pth')
-    elif len({Path(p).name for p in args.pt_pth}) < len(args.pt_pth):
+    elif len({*map(name_target, args.pt_pth)}) < len(args.pt_pth):
         parser.error('two of the checkpoints have the same name')
     return args
 
@@ -194,8 +194,14 @@ def list_targets(
     if len(sources) == 1 and not target.is_dir():
         return [target]
     target.mkdir(parents=True, exist_ok=True)
-    names = (source.replace('.safetensors', '.pth') for source in sources)
-    return [target / Path(name).name for name in names]
+    return [target / name_target(source) for source in sources]
+
+
+def name_target(source: str) -> str:
+    """Name the target of a source in a folder: what torch.save writes."""
+    path = Path(source)
+    is_other = path.suffix == '.safetensors'
+    return path.with_suffix('.pth').name if is_other else path.name
 
 
 def to_pair(size: Sequence[int]) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from .layout import (
     strip_wrappers,
 )
 from .reader import CheckpointError, check_file, read_file
+from .writer import replace_file
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
@@ -80,6 +81,9 @@ def load_content(source: str) -> Any:
 def download(url: str, model_dir: str | None = None) -> Path:
     """Download a file into the cache of ``torch.hub``, unless it is there.
 
+    Of addresses that end in one name the first has that file; a file whose
+    address is not known is taken for any.
+
     Args:
         url (str): The address.
         model_dir (str, optional): Another cache folder. Defaults to None.
@@ -94,16 +98,18 @@ def download(url: str, model_dir: str | None = None) -> Path:
     folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
     path = folder / os.path.basename(urlparse(url).path)
     note = path.with_name(f'{path.name}.url')
-    if note.exists() and note.read_text() != url:
+    address = urlparse(url)._replace(query='', fragment='').geturl()
+    if note.exists() and note.read_text() != address:
         # The other address ends in the same name.
-        digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(address.encode()).hexdigest()[:8]
         path = path.with_name(f'{digest}_{path.name}')
         note = path.with_name(f'{path.name}.url')
     try:
         if get_local_rank() == 0 and not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             _fetch(url, path)
-            note.write_text(url)
+            with replace_file(note) as partial:  # whole: other ranks read it
+                partial.write_text(address)
     finally:
         barrier()
     return path

@@ -48,13 +48,22 @@ def parse_args() -> Namespace:
 
 
 def find_images(path: str, out: str) -> dict[str, str]:
-    """Find images by their names, without pictures of an earlier run."""
+    """Find images by their names, without pictures of an earlier run.
+
+    Raises:
+        UserError: There is none.
+    """
+    root = Path(path).resolve()
     written = [Path(out, name).resolve() for name in WRITTEN]
-    return {
+    written = [w for w in written if not root.is_relative_to(w)]
+    found = {
         name: image
         for name, image in list_images(path).items()
         if not any(Path(image).resolve().is_relative_to(w) for w in written)
     }
+    if not found:
+        raise UserError(f'{path} holds no image but those drawn into {out}.')
+    return found
 
 
 def main() -> None:

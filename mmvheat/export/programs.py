@@ -320,8 +320,10 @@ def build_program(
         program = known[kind](model, half)
     else:
         raise _unknown('model', model, 'ImageClassifier, EncoderDecoder')
-    first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
-    if first.in_channels % 3:  # a stem may fold pixels into channels
+    layers = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    first = next(layers, None)
+    # A stem may fold pixels into channels.
+    if first is not None and first.in_channels % 3:
         raise UserError(
             f'The {kind} takes images of {first.in_channels} channels, but '
             'programs take RGB ones; export its backbone alone (--backbone).'

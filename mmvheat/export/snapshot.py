@@ -194,10 +194,11 @@ def _describe_for_timm(
     Others than those of ``mmvheat.timm`` are not described.
     """
     backbone, data = settings['backbone'], model.data_preprocessor
-    parts = (settings.get(key) or {} for key in ('backbone', 'neck', 'head'))
+    parts = [settings.get(key) for key in ('backbone', 'neck', 'head')]
     types = [
         _shorten_type(str(part.get('type'))).removeprefix('mmpretrain.')
         for part in parts
+        if isinstance(part, dict)  # a neck may be a list of several
     ]
     is_known = (
         types == ['vHeat', 'GlobalAveragePooling', 'LinearClsHead']

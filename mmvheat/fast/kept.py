@@ -66,12 +66,8 @@ def keep(
 
 
 def _is_fresh(entry: _Entry, sources: Sequence[Tensor]) -> bool:
-    return entry.value._version == entry.version and all(
-        new is old
-        or (
-            new.dtype == old.dtype
-            and new.shape == old.shape
-            and torch.equal(new, old)
-        )
-        for new, old in zip(sources, entry.sources, strict=True)
+    state = entry.value._version, len(sources)
+    return state == (entry.version, len(entry.sources)) and all(
+        new is old or (new.dtype == old.dtype and torch.equal(new, old))
+        for new, old in zip(sources, entry.sources)
     )

@@ -346,7 +346,7 @@ class HeatStage(nn.Sequential):
 
     @property
     def depth(self) -> int:
-        """int: Blocks, also where some were removed or added."""
+        """int: Blocks, also where some were deleted or inserted."""
         return len(self) - self.has_downsample
 
     @property

@@ -114,13 +114,14 @@ def check_propagator(propagator: Propagator) -> Propagator:
             f'got {propagator!r}'
         )
     like = next(propagator.parameters(), torch.empty(0))
-    training = propagator.training
+    modes = {module: module.training for module in propagator.modules()}
     propagator.eval()  # one value a channel is too few for a batch norm
     with torch.no_grad():
         k = like.new_ones(propagator.dims)
         s, x = like.new_zeros(1, 1, 1), k[None, None, None]
         mean = propagator.response(s, k, x)
-    propagator.train(training)
+    for module, training in modes.items():
+        module.training = training
     if (
         propagator.keeps_mean
         and mean.device.type != 'meta'

@@ -259,6 +259,8 @@ def update(options: Options, out: str, generated: dict[str, str]) -> bool:
                 partial.write_text(text, encoding='utf-8')
         for name in ('labels', 'report'):
             _replace_folder(target / name, folder / name)
+        if not found.drawn:  # or the next update would obey an old one
+            (target / _SPLITS).unlink(missing_ok=True)
         _write_state(target, options, texts)
     for name in generated.keys() - texts.keys():
         print(f'{target / name} is not written any more; it was left alone.')

@@ -239,7 +239,9 @@ def _are_classes(groups: dict[str, list[Sample]], data: DataSet) -> bool:
             for name in names:
                 homes[name][key] += 1
     # An image of scratches may show a patch as well, hence not all of them.
-    alone = sum(max(c.values()) > 0.9 * c.total() for c in homes.values())
+    alone = sum(
+        max(c.values()) > 0.9 * sum(c.values()) for c in homes.values()
+    )
     return alone * 2 > len(homes)
 
 

@@ -140,6 +140,12 @@ def test_names_that_look_like_patterns_and_safetensors(tmp_path, run):
     args = convert_args(tmp_path / 'out', tmp_path / 'w.safetensors')
     assert run(*args)[0] == 0
     assert load(tmp_path / 'out/w.pth')['state_dict']
+    (tmp_path / 'w.pth').write_bytes(SOURCE.read_bytes())
+    status, _, err = run(
+        *('--pt_pth', tmp_path / 'w.pth', tmp_path / 'w.safetensors'),
+        *('--tg_pth', tmp_path / 'both', '--tg_size', 128),
+    )
+    assert status == 2 and 'same name' in err
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path, run):

@@ -318,14 +318,16 @@ def test_equal_names_at_two_addresses(
 ):
     folder, url = server
     name = 'patch_embed.conv1.bias'
-    for part in ('a', 'b', 'a'):
+    for part, query in (('a', ''), ('b', ''), ('a', '?token=1'), ('b', '?2')):
         (folder / part).mkdir(exist_ok=True)
         weights = dict(official_weights)
         weights[name] = weights[name] + (part == 'b')
         torch.save(weights, folder / part / 'vHeat.pth')
         backbone = build_backbone()
-        load_pretrained(backbone, f'{url}/{part}/vHeat.pth')
+        load_pretrained(backbone, f'{url}/{part}/vHeat.pth{query}')
         assert torch.equal(backbone.state_dict()[name], weights[name])
+    cache = Path(torch.hub.get_dir(), 'checkpoints')
+    assert len(list(cache.glob('*.pth'))) == 2
 
 
 def test_failed_download_says_so_and_leaves_nothing(

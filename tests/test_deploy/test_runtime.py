@@ -304,3 +304,4 @@ class TestSession:
                 'a.bmp.png': [0], 'a.png.png': [1], 'b.png': [2],
                 'vis/a.png': [0],
             }  # fmt: skip
+        assert len(deploy.list_images(out / 'vis', out)) == 4

@@ -163,6 +163,10 @@ def test_a_classifier_with_another_neck_is_none_of_timm(tmp_path):
         write_snapshot(model, tmp_path, force=True)
         content = json.loads((tmp_path / 'config.json').read_text())
         assert ('architecture' in content) == is_one
+    model.cfg.model.neck = [dict(type='GlobalAveragePooling')]
+    write_snapshot(model, tmp_path, force=True)
+    content = json.loads((tmp_path / 'config.json').read_text())
+    assert 'architecture' not in content
 
 
 @torch.no_grad()

@@ -31,6 +31,11 @@ def labels_of(data) -> dict[str, tuple[str, str]]:
 def test_train_is_a_class_of_vehicles(read_files):
     data = read_files('bus/0.jpg', 'car/0.jpg', 'train/0.jpg')
     assert data.classes == ['bus', 'car', 'train']
+
+
+def test_train_beside_val_is_none(read_files):
+    data = read_files('cat/0.jpg', 'dog/0.jpg', 'train/0.jpg', 'val/0.jpg')
+    assert data.classes == ['cat', 'dog']
     assert set(labels_of(data).values()) == {(n, '') for n in data.classes}
 
 

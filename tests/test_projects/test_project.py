@@ -156,6 +156,22 @@ def test_an_edited_split_is_taken(write, new, quick, tmp_path):
     assert len(content['images']) == 5
 
 
+def test_shares_drawn_once_do_not_outlive_a_split_of_the_data(
+    write, new, quick, tmp_path
+):
+    root = write('folders')
+    new(root, '--out', 'mine')
+    assert (tmp_path / 'mine/labels/splits.csv').exists()
+    for name in ('zero', 'one', 'two'):
+        for index, path in enumerate(sorted((root / name).iterdir())):
+            split = root / ('val' if index == 0 else 'train') / name
+            split.mkdir(parents=True, exist_ok=True)
+            path.rename(split / path.name)
+        (root / name).rmdir()
+    new('--update', '--out', 'mine')
+    assert not (tmp_path / 'mine/labels/splits.csv').exists()
+
+
 @pytest.mark.parametrize('word', ['valid', 'Val', ' val '])
 def test_words_for_val_in_an_edited_split(write, create, look, tmp_path, word):
     project = create(write('coco', 5))

@@ -59,6 +59,16 @@ def test_columns_that_may_mean_anything(read_table, header, form, message):
         read_table(header, form)
 
 
+def test_a_table_that_says_too_little_stands_beside_another(
+    read_table, tmp_path
+):
+    (tmp_path / 'sizes.csv').write_text('0000.jpg,40,40\n')
+    data = read_table('image,label', '{image},{name}')
+    assert data.classes == sorted(NAMES)
+    (finding,) = data.findings
+    assert finding.kind == 'table that says too little'
+
+
 def test_semicolons_and_long_cells(read_table):
     for header, form in (
         ('image;label', '{image};{name}'),

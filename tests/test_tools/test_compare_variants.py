@@ -84,7 +84,9 @@ def tool(
 
     (tmp_path / 'data/digit_scenes').mkdir(parents=True)
     context = SimpleNamespace(Process=Process, set_forkserver_preload=print)
-    processes = SimpleNamespace(get_context=lambda _: context)
+    processes = SimpleNamespace(
+        get_context=lambda _: context, get_all_start_methods=list
+    )
     monkeypatch.setattr(trials, 'multiprocessing', processes)
     monkeypatch.setattr(trials.os, 'dup2', lambda *_: None)
     monkeypatch.setattr(trials, 'RUNNERS', SimpleNamespace(build=build))
@@ -287,6 +289,8 @@ def test_variants_of_any_config_are_compared(
         (dict(setting={}), 'sets base, metric, variants, setting, expected'),
         (dict(metric=dict(name='x', digits=1)), 'metric in .* sets name, dig'),
         (dict(variants=dict(a=dict())), 'a in .* sets nothing, .* are title '),
+        (dict(variants={}), 'must be a dict from names to titles'),
+        (dict(variants=['a']), r"but are \['a'\]"),
         (dict(data=dict(type='x')), 'data in .* sets type, .* are type, root'),
         (dict(base='no.py'), 'no.py does not exist; give the path'),
         (dict(settings={'model.type.x': 1}), "settings {'model.type.x': 1} d"),

@@ -79,6 +79,13 @@ def test_equal_stems_and_pictures_of_an_earlier_run(
         assert '2 images drawn' in job.output
     drawn = {path.name for path in (tmp_path / 'out/vis').iterdir()}
     assert drawn == {'a.jpg.png', 'a.png.png'}
+    job = infer('classifier', tmp_path / 'out/vis')  # as was asked for
+    assert '2 images drawn' in job.output
+    for name in ('a.jpg', 'a.png'):
+        (tmp_path / name).unlink()
+    job = infer('classifier', tmp_path)
+    assert job.exit_code == 1
+    assert 'no image but those drawn into' in job.output
 
 
 def test_detector_without_masks(infer, shapes, tmp_path) -> None:

@@ -86,7 +86,7 @@ class ExactResumeHook(Hook):
         """Put the data loader where the checkpoint was made."""
         loop = runner.train_loop
         loader = loop.dataloader
-        if not isinstance(loader, DataLoader) or not loader.batch_sampler:
+        if not isinstance(loader, DataLoader) or loader.batch_sampler is None:
             return  # a loop of the user's own over several loaders or samples
         steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         if loop.iter % steps:

@@ -53,6 +53,12 @@ def _name_classes(folder: Folder) -> dict[str, str]:
     ``train/train``, and ``train`` is one beside other classes: vehicles.
     """
     holders = {osp.dirname(image) for image in folder.images} - {''}
+    # Where another split lies beside it, train is one too.
+    splits = {
+        osp.dirname(where)
+        for where in holders
+        if SPLIT_WORDS.get(osp.basename(where).lower()) in ('val', 'test')
+    }
     with_classes = {
         osp.dirname(where)
         for where in holders
@@ -63,7 +69,7 @@ def _name_classes(folder: Folder) -> dict[str, str]:
         above, name = osp.split(where)
         is_class = not _is_no_class(name)
         if name.lower() in SPLIT_WORDS:
-            beside = above in with_classes and name.lower() == 'train'
+            beside = above in with_classes - splits and name.lower() == 'train'
             is_class = beside or osp.basename(above).lower() in SPLIT_WORDS
         names[where] = name if is_class else ''
     return names

@@ -39,10 +39,17 @@ def find(folder: Folder) -> str:
 
 def read(folder: Folder, findings: Findings) -> DataSet:
     """Read every csv that has a column of images and one of labels."""
-    rows = []
+    rows, refused = [], {}
     for name in folder.with_suffix('.csv', '.tsv'):
         if _is_ours(folder, name):
-            rows += _read_rows(folder, name, findings)
+            try:
+                rows += _read_rows(folder, name, findings)
+            except UserError as error:
+                refused[name] = error
+    for name, error in refused.items():
+        if not rows:
+            raise error
+        findings.add('table that says too little', name, str(error), 'unused')
     kinds = {kind for kind, *_ in rows}
     if len(kinds) != 1:
         raise UserError(
