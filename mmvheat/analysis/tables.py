@@ -1,4 +1,4 @@
-"""Tables in markdown."""
+"""Tables in markdown, and what stands above them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 
 from prettytable import PrettyTable, TableStyle
+
+
+def make_title(mode: str, dtype: str) -> str:
+    """Name a mode of a network, ``'eval'`` or ``'train'``, and a dtype."""
+    return f'{dict(eval="Evaluation", train="Training")[mode]}, {dtype}'
 
 
 def make_table(header: Sequence[str], rows: Iterable[Sequence]) -> str:

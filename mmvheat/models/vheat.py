@@ -338,15 +338,18 @@ class HeatStage(nn.Sequential):
         downsample: nn.Module | None = None,
         with_cp: bool = False,
     ) -> None:
-        super().__init__(*blocks)
+        layers = blocks if downsample is None else [*blocks, downsample]
+        super().__init__(*layers)
         self.has_downsample = downsample is not None
         self.with_cp = with_cp
-        if downsample is not None:
-            self.append(downsample)
+
+    def append(self, module: HeatBlock) -> HeatStage:
+        """Append a block, before the downsample layer."""
+        return self.insert(self.depth, module)
 
     @property
     def depth(self) -> int:
-        """int: Blocks, also where some were deleted or inserted."""
+        """int: Blocks, also where some were removed or added."""
         return len(self) - self.has_downsample
 
     @property

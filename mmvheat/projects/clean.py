@@ -229,7 +229,7 @@ def as_code(shape: list | dict, size: tuple[int, int] = (0, 0)) -> dict:
 def _runs_of(counts: str | bytes) -> list[int]:
     """The lengths of the runs in a compressed code, as COCO's rleFrString.
 
-    Five bits a character, least first; from the third on, a run is written
+    Five bits a character, least first; from the fourth on, a run is written
     as its difference from the last but one.
     """
     runs, value, shift = [], 0, 0

@@ -139,8 +139,12 @@ def test_blocks_may_be_removed_and_added(model):
     removed.layers[2].insert(0, model.layers[2][0])
     for output, wanted in zip(run(removed), run(model)):
         assert output.equal(wanted)
-    removed.layers[3].append(Skipped())
-    assert len(removed.layers[3].blocks) == model.layers[3].depth + 1
+    for stage in removed.layers:
+        stage.append(Skipped())
+    for output, wanted in zip(run(removed), run(model)):
+        assert output.equal(wanted)
+    for stage, before in zip(removed.layers, model.layers):
+        assert isinstance(stage.blocks[before.depth], Skipped)
 
 
 def test_mmpretrain_lora_trains():

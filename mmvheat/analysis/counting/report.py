@@ -13,14 +13,13 @@ from pathlib import Path
 from torch import nn
 
 from mmvheat.analysis import counting
-from mmvheat.analysis.tables import make_table
+from mmvheat.analysis.tables import make_table, make_title
 
 from .accountant import Count
 from .cards import CARDS
 from .step import Step, count_step
 
 GIB = 2**30
-TITLES = dict(eval='Evaluation', train='Training')
 
 
 def count_networks(
@@ -62,7 +61,7 @@ def count_networks(
             steps[name] = step
             print(*describe(name, step, mode), sep='  ', flush=True)
         images = f'{batch}x{height}x{width}'
-        parts.append(f'## {TITLES[mode]}, {dtype}, {images}')
+        parts.append(f'## {make_title(mode, dtype)}, {images}')
         parts += describe_case(steps, mode)
         counts += [
             dict(model=n, mode=mode, dtype=dtype, size=images, **asdict(s))

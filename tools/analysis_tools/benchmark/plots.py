@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator
 
-from benchmark.report import make_title, split_panels
+from benchmark.report import split_panels
+from mmvheat.analysis.tables import make_title
 from mmvheat.visualization.curves import COLORS
 from mmvheat.visualization.style import finish_plot, new_figure
 

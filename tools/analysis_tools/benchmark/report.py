@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmvheat.analysis.tables import make_table
+from mmvheat.analysis.tables import make_table, make_title
 
 EXPLANATION = """\
 Speed is the median over the rounds of the speed relative to the peer in the
@@ -64,8 +64,3 @@ def split_panels(report: dict) -> dict[tuple[str, str], list[dict]]:
     for row in report['results']:
         panels.setdefault((row['mode'], row['dtype']), []).append(row)
     return panels
-
-
-def make_title(mode: str, dtype: str) -> str:
-    """Name a mode and a dtype."""
-    return f'{dict(eval="Evaluation", train="Training")[mode]}, {dtype}'
