@@ -91,9 +91,7 @@ class Folder:
         full = osp.join(self.root, path)
         if osp.islink(full):
             if not osp.exists(full):
-                self.findings.add(
-                    'broken link', path, 'its target is gone', 'left out'
-                )
+                self.findings.add('broken link', path, 'its target is gone')
                 return False
             self.findings.add(
                 'symbolic link', path, 'a link to a file', 'followed'

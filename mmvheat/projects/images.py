@@ -112,9 +112,7 @@ def check_images(data: DataSet, progress: bool = True) -> None:
     whole = []
     for sample, found in zip(data.samples, probe_all(paths, progress)):
         if found.fault:
-            data.findings.add(
-                'broken image', sample.path, found.fault, 'left out'
-            )
+            data.findings.add('broken image', sample.path, found.fault)
             continue
         sample.size, sample.digest = found.size, found.digest
         if found.turned:

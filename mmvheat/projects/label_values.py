@@ -111,9 +111,7 @@ class LabelMaps:
         for sample in samples:
             reason = fault(self.scans[sample.label_map])
             if reason:
-                self.findings.add(
-                    'broken label file', sample.place, reason, 'left out'
-                )
+                self.findings.add('broken label file', sample.place, reason)
             else:
                 kept.append(sample)
         return kept

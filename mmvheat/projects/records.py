@@ -41,7 +41,9 @@ class Place:
 
 
 class Finding(NamedTuple):
-    """Something wrong or unusual, and what was done about it."""
+    """Something wrong or unusual, and what was done about it: repaired how,
+    left out, kept.
+    """
 
     kind: str
     place: Place
@@ -52,15 +54,14 @@ class Finding(NamedTuple):
 class Findings(list):
     """All findings of a data set."""
 
-    def add(self, kind: str, place: Place | str, what: str, done: str) -> None:
-        """Add one.
-
-        Args:
-            kind (str): A few words, the same for all of its kind.
-            place (Place | str): Where it is.
-            what (str): What it is.
-            done (str): What was done: repaired how, left out, kept.
-        """
+    def add(
+        self,
+        kind: str,
+        place: Place | str,
+        what: str,
+        done: str = 'left out',
+    ) -> None:
+        """Add one; all of a ``kind`` have the same few words for it."""
         if isinstance(place, str):
             place = Place(place)
         self.append(Finding(kind, place, what, done))
@@ -203,7 +204,6 @@ def is_usable(
             'labels without image',
             place,
             f'{asked!r} is not in the folder, or more than once',
-            'left out',
         )
     elif image in samples:
         findings.add(

@@ -119,7 +119,6 @@ def _leave_out_rest(data: DataSet) -> None:
                 'image of no split',
                 sample.path,
                 'other images are named as train or val',
-                'left out',
             )
     data.samples = [sample for sample in data.samples if sample.split]
 

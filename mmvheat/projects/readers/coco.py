@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os.path as osp
 from collections import Counter, defaultdict
 from collections.abc import Hashable
@@ -12,7 +11,7 @@ from mmvheat.errors import UserError
 
 from ..folder import Folder, shared_end, split_of
 from ..records import DataSet, Findings, Place, Sample, Thing, unique_names
-from .json_lines import JsonLines
+from .json_files import JsonLines, load_lists, read_ends
 
 
 def find(folder: Folder) -> str:
@@ -27,10 +26,9 @@ def read(folder: Folder, findings: Findings) -> DataSet:
     Raises:
         UserError: None of them can be read.
     """
-    contents = {}
-    for name in _choose_files(_list_files(folder)):
-        contents[name] = _load(folder, name, findings)
-    contents = {k: v for k, v in contents.items() if v}
+    names = _choose_files(_list_files(folder))
+    loaded = {name: _load(folder, name) for name in names}
+    contents = {name: content for name, content in loaded.items() if content}
     if not contents:
         raise UserError(
             f'No COCO file in {folder.root} can be read: '
@@ -57,10 +55,7 @@ def read(folder: Folder, findings: Findings) -> DataSet:
     for image in folder.images:
         if image not in listed and not _is_mask(image):
             findings.add(
-                'image without labels',
-                image,
-                'no usable entry is about it',
-                'left out',
+                'image without labels', image, 'no usable entry is about it'
             )
     things = [t for s in samples.values() for t in s.things if not t.crowd]
     with_shape = sum(thing.shape is not None for thing in things)
@@ -98,11 +93,7 @@ def _list_files(folder: Folder) -> list[str]:
 
 
 def _is_coco(path: str) -> bool:
-    """Look for the keys in both ends of a file, which may be large."""
-    with open(path, 'rb') as file:
-        start = file.read(1 << 16)
-        file.seek(max(0, file.seek(0, 2) - (1 << 16)))
-        text = start + file.read()
+    text = read_ends(path)
     if b'"shapes"' in text or b'"segments_info"' in text:
         return False
     keys = (b'"images"', b'"annotations"', b'"categories"')
@@ -121,26 +112,15 @@ def _choose_files(names: list[str]) -> list[str]:
     return chosen
 
 
-def _load(folder: Folder, name: str, findings: Findings) -> dict | None:
-    reason = ''
-    try:
-        with open(folder.full(name), encoding='utf-8-sig') as file:
-            content = json.load(file)
-        for key in ('images', 'annotations', 'categories'):
-            items = content.get(key)
-            if not isinstance(items, list):
-                reason = f'it has no list {key!r}'
-            elif not all(isinstance(item, dict) for item in items):
-                reason = f'{key!r} holds something that is no object'
-        if not reason:
-            return content
-        place = Place(name)
-    except json.JSONDecodeError as error:
-        place, reason = Place(name, error.lineno), error.msg
-    except (OSError, UnicodeDecodeError, AttributeError) as error:
-        place, reason = Place(name), str(error)
-    findings.add('broken label file', place, reason, 'left out')
-    return None
+def _load(folder: Folder, name: str) -> dict | None:
+    keys = ('images', 'annotations', 'categories')
+    content = load_lists(folder, name, *keys)
+    for key in keys if content else ():
+        if not all(isinstance(item, dict) for item in content[key]):
+            what = f'{key!r} holds something that is no object'
+            folder.findings.add('broken label file', name, what)
+            return None
+    return content
 
 
 def _list_classes(
@@ -194,7 +174,6 @@ def _read_file(
                 'labels without image',
                 lines.place(index),
                 f'no image has the id {number!r}',
-                'left out',
             )
         if samples.get(number) is None:
             continue
@@ -238,7 +217,6 @@ def _read_images(
                 'labels without image',
                 place,
                 f'{file!r} is not in the folder, or more than once',
-                'left out',
             )
             continue
         if '/' in file and not _shared_folders(file, path):

@@ -39,16 +39,13 @@ def read(folder: Folder, findings: Findings) -> DataSet:
     """Read pairs of an image and a label map."""
     pairs, images, maps, others = _pair(folder)
     for image in images:
-        findings.add(
-            'image without labels', image, 'it has no label map', 'left out'
-        )
+        findings.add('image without labels', image, 'it has no label map')
     for path in maps:
         lossy = not path.lower().endswith(_LOSSLESS)
         findings.add(
             'broken label file' if lossy else 'labels without image',
             path,
             'a JPEG blurs the numbers' if lossy else 'no image has its name',
-            'left out',
         )
     for path, first in others:
         findings.add(

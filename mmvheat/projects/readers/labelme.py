@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 import os.path as osp
 
@@ -13,7 +12,7 @@ import numpy as np
 from ..folder import Folder
 from ..records import DataSet, Findings, Place, Sample, Thing, is_usable
 from .coco import choose_task
-from .json_lines import JsonLines
+from .json_files import JsonLines, load_lists, read_ends
 
 _CORNERS = 32  # of a circle
 
@@ -22,11 +21,8 @@ def find(folder: Folder) -> str:
     """Say how many json files of LabelMe there are."""
     names = folder.with_suffix('.json')
     for name in names[:8]:
-        with open(folder.full(name), 'rb') as file:
-            start = file.read(1 << 16)
-            file.seek(max(0, file.seek(0, 2) - (1 << 16)))
-            if b'"shapes"' in start + file.read():
-                return f'LabelMe json ({len(names)} files)'
+        if b'"shapes"' in read_ends(folder.full(name)):
+            return f'LabelMe json ({len(names)} files)'
     return ''
 
 
@@ -34,7 +30,7 @@ def read(folder: Folder, findings: Findings) -> DataSet:
     """Read all json files of a folder."""
     samples = {}
     for name in folder.with_suffix('.json'):
-        content = _load(folder, name, findings)
+        content = load_lists(folder, name, 'shapes')
         if content is None:
             continue
         asked = str(content.get('imagePath') or '')
@@ -50,9 +46,7 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         samples[image] = sample
     for image in folder.images:
         if image not in samples:
-            findings.add(
-                'image without labels', image, 'it has no json', 'left out'
-            )
+            findings.add('image without labels', image, 'it has no json')
     things = [t for s in samples.values() for t in s.things]
     _share_rectangles(things)
     count = sum(thing.shape is not None for thing in things)
@@ -64,24 +58,6 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         list(samples.values()),
         findings,
     )
-
-
-def _load(folder: Folder, name: str, findings: Findings) -> dict | None:
-    place = Place(name)
-    try:
-        with open(folder.full(name), encoding='utf-8-sig') as file:
-            content = json.load(file)
-        if isinstance(content, dict) and isinstance(
-            content.get('shapes'), list
-        ):
-            return content
-        reason = "it has no list 'shapes'"
-    except json.JSONDecodeError as error:
-        place, reason = Place(name, error.lineno), error.msg
-    except (OSError, UnicodeDecodeError) as error:
-        reason = str(error)
-    findings.add('broken label file', place, reason, 'left out')
-    return None
 
 
 def _read_things(

@@ -27,7 +27,6 @@ def read(folder: Folder, findings: Findings) -> DataSet:
                 'image without labels',
                 image,
                 'it lies in no folder of a class',
-                'left out',
             )
             continue
         sample = Sample(image, Place(where), _split_above(image), label=label)
@@ -133,5 +132,4 @@ def _find_empty(folder: Folder, findings: Findings) -> None:
                 'folder without images',
                 inside,
                 f'{count} files, none of them an image',
-                'left out',
             )

@@ -64,9 +64,7 @@ def read(folder: Folder, findings: Findings) -> DataSet:
     listed = {sample.path for sample in samples}
     for image in folder.images:
         if image not in listed:
-            findings.add(
-                'image without labels', image, 'no row names it', 'left out'
-            )
+            findings.add('image without labels', image, 'no row names it')
     things = [thing for sample in samples for thing in sample.things]
     names = {t.name for t in things} or {s.label for s in samples} - {''}
     names = sorted(names)

@@ -41,17 +41,12 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         looks = 'labels' in label.lower().split('/')[:-1]
         if label not in used and looks and not label.endswith(_NAME_FILES):
             findings.add(
-                'labels without image',
-                label,
-                'no image has its name',
-                'left out',
+                'labels without image', label, 'no image has its name'
             )
     samples, numbers = [], set()
     for image in folder.images:
         if image not in pairs:
-            findings.add(
-                'image without labels', image, 'it has no txt', 'left out'
-            )
+            findings.add('image without labels', image, 'it has no txt')
             continue
         sample = Sample(image, Place(pairs[image]))
         sample.split = splits.get(image) or folder.split_for(image)

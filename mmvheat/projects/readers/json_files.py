@@ -1,4 +1,4 @@
-"""Where an element of a JSON array stands."""
+"""Label files of JSON: what is in one, and where its elements stand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,37 @@ import bisect
 import json
 import re
 from functools import partial
+from typing import Any
 
+from ..folder import Folder
 from ..records import Place
+
+
+def read_ends(path: str) -> bytes:
+    """Both ends of a file, which may be large."""
+    with open(path, 'rb') as file:
+        start = file.read(1 << 16)
+        file.seek(max(0, file.seek(0, 2) - (1 << 16)))
+        return start + file.read()
+
+
+def load_lists(folder: Folder, name: str, *keys: str) -> dict[str, Any] | None:
+    """Load an object that has these lists; None, with a finding, if not."""
+    place = Place(name)
+    try:
+        with open(folder.full(name), encoding='utf-8-sig') as file:
+            content = json.load(file)
+        lists = content if isinstance(content, dict) else {}
+        missing = [k for k in keys if not isinstance(lists.get(k), list)]
+        if not missing:
+            return content
+        reason = f'it has no list {missing[0]!r}'
+    except json.JSONDecodeError as error:
+        place, reason = Place(name, error.lineno), error.msg
+    except (OSError, UnicodeDecodeError) as error:
+        reason = str(error)
+    folder.findings.add('broken label file', place, reason)
+    return None
 
 
 class JsonLines:
