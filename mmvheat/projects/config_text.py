@@ -31,13 +31,7 @@ _LEAST_LR = dict(  # below, AdamW hardly moves a new head
 def write_config(
     data: DataSet, base: Base, fit: Fit, title: str
 ) -> dict[str, str]:
-    """Write the config.
-
-    Args:
-        data (DataSet): The data, with splits and a palette.
-        base (Base): The config to inherit.
-        fit (Fit): Sizes, batch and schedule.
-        title (str): Name of the data.
+    """Write the config of data that have splits and a palette.
 
     Returns:
         dict[str, str]: Texts by file name: the config, what it inherits

@@ -66,13 +66,10 @@ def fit(
     """Choose them.
 
     Args:
-        data (DataSet): The data set.
+        data (DataSet): The data set, with splits.
         base_scale (tuple[int, int]): Long and short side of the recipe.
         size (str): 't', 's' or 'b', the size of the backbone.
         gpus (int): GPUs that will train together. Defaults to 1.
-
-    Returns:
-        Fit: The choices.
     """
     train = data.of_split('train')
     reasons = {}

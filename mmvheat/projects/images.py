@@ -70,16 +70,8 @@ def _size_of_opencv(content: bytes, kind: str) -> tuple[int, int]:
     return pixels.shape[1::-1]
 
 
-def probe_all(paths: list[str], progress: bool = True) -> list[Probe]:
-    """Probe files in threads; links to one file are read once.
-
-    Args:
-        paths (list[str]): Absolute paths.
-        progress (bool): Whether to show a bar. Defaults to True.
-
-    Returns:
-        list[Probe]: One a path.
-    """
+def _probe_all(paths: list[str]) -> list[Probe]:
+    """Probe files in threads; links to one file are read once."""
     keys = []
     for path in paths:
         try:
@@ -94,23 +86,18 @@ def probe_all(paths: list[str], progress: bool = True) -> list[Probe]:
             total=len(first),
             desc='images',
             unit='image',
-            disable=not progress or None,
+            disable=None,  # where nobody sees it
             mininterval=0.5,
         )
         found = dict(zip(first, bar))
     return [found[key] for key in keys]
 
 
-def check_images(data: DataSet, progress: bool = True) -> None:
-    """Fill in sizes and hashes, and leave out images that are broken.
-
-    Args:
-        data (DataSet): The data set to change.
-        progress (bool): Whether to show a bar. Defaults to True.
-    """
+def check_images(data: DataSet) -> None:
+    """Fill in sizes and hashes, and leave out images that are broken."""
     paths = [os.path.join(data.root, s.path) for s in data.samples]
     whole = []
-    for sample, found in zip(data.samples, probe_all(paths, progress)):
+    for sample, found in zip(data.samples, _probe_all(paths)):
         if found.fault:
             data.findings.add('broken image', sample.path, found.fault)
             continue

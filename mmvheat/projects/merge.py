@@ -22,12 +22,7 @@ class Conflict(NamedTuple):
 
 
 def merge(base: str, mine: str, theirs: str) -> tuple[str, list[Conflict]]:
-    """Merge two changed versions of a text.
-
-    Args:
-        base (str): What both come from.
-        mine (str): The user's version.
-        theirs (str): The new version.
+    """Merge ``theirs`` into ``mine``, both of which come from ``base``.
 
     Returns:
         tuple[str, list[Conflict]]: The text with the changes of both, and

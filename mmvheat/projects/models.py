@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from mmvheat.errors import UserError
-from mmvheat.zoo import Model, list_models
+from mmvheat.zoo import ROOT, Model, list_models
 
 # By task: folders of configs whose number of classes stands in plain dicts.
 _FOLDERS = dict(
@@ -109,11 +109,10 @@ def choose_base(
             f'leave --model out, or take one of {", ".join(names)}.'
         )
     name = f'mmvheat::{model.config}'
-    cfg = Config.fromfile(str(_path_of(model)))
+    cfg = Config.fromfile(str(ROOT / 'configs' / model.config))
     url = model.weights or cfg.get('checkpoint') or ''
-    return Base(
-        name, model, learns, cfg, find_weights(url, weights, near), url
-    )
+    file = _find_weights(url, weights, near)
+    return Base(name, model, learns, cfg, file, url)
 
 
 def _supported() -> list[tuple[Model, str]]:
@@ -125,16 +124,12 @@ def _supported() -> list[tuple[Model, str]]:
     ]
 
 
-def _path_of(model: Model) -> Path:
-    return Path(__file__).parents[1] / '.mim/configs' / model.config
-
-
 def _shorten(name: str) -> str:
     """A config's name as far as that of the backbone."""
     return re.match(r'.*?(vheat|swin)-\w', name)[0]
 
 
-def find_weights(url: str, wanted: str | None, near: str = '.') -> str:
+def _find_weights(url: str, wanted: str | None, near: str) -> str:
     """A local file of weights, as an absolute path, or ''.
 
     Raises:

@@ -15,6 +15,7 @@ Shape = Union[Polygons, dict]
 """Polygons as x1, y1, x2, ... in pixels, or a run-length code of COCO."""
 
 TASKS = ('detection', 'instances', 'segmentation', 'classification')
+SPLITS = ('train', 'val', 'test')
 
 
 class Place:
@@ -160,15 +161,9 @@ class DataSet:
 
 
 def unique_names(names: list[tuple[str, Place]], findings: Findings) -> list:
-    """Merge classes that have the same name.
+    """Merge classes that have the same name; the order stays.
 
-    Args:
-        names (list[tuple[str, Place]]): Names in the order of their numbers,
-            and where they stand.
-        findings (Findings): Gets one for every name that comes again.
-
-    Returns:
-        list[str]: The names, each once.
+    Every name comes with the place where it stands.
     """
     seen = {}
     for name, place in names:
@@ -197,7 +192,7 @@ def is_usable(
         asked (str): What the file calls it.
         place (Place): The file.
         samples (dict[str, Sample]): Those read before, by image.
-        findings (Findings): Gets one if it is not.
+        findings (Findings): Gets one if not.
     """
     if image is None:
         findings.add(

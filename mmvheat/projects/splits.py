@@ -24,10 +24,7 @@ _VIDEO = re.compile(r'frame|video|clip|seq|scene|vid', re.I)
 def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
     """Give every sample a split, and take train apart from val.
 
-    Args:
-        data (DataSet): The data set to change.
-        seed (int): Seed of the shares.
-        known (dict[str, str]): The splits of an earlier version, by image.
+    Those of an earlier version, ``known`` by image, stay.
 
     Returns:
         tuple[str, bool]: How it was done, a sentence, and whether the shares

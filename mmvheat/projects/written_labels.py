@@ -6,21 +6,15 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .records import DataSet, Sample
-
-SPLITS = ('train', 'val', 'test')
+from .records import SPLITS, DataSet, Sample
 
 
 def write_labels(data: DataSet, folder: Path) -> None:
-    """Write the labels of every split that has images.
+    """Write the labels of every split that has images into a folder.
 
     COCO json for boxes and masks, lists of ``path number`` for classes;
     lists of paths and PNG label maps in ``maps/``, 255 for ignored, for
     segmentation.
-
-    Args:
-        data (DataSet): The data set.
-        folder (Path): An existing folder.
     """
     for name in SPLITS:
         samples = data.of_split(name)
