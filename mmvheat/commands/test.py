@@ -93,14 +93,9 @@ def main() -> None:
 
 
 def load_test_config(
-    path: str, checkpoint: str, options: dict | None = None
+    path: str, checkpoint: str, options: dict | None
 ) -> Config:
     """Read a config and let it test a checkpoint.
-
-    Args:
-        path (str): The config file.
-        checkpoint (str): The checkpoint.
-        options (dict, optional): ``--cfg-options``, keys with dots.
 
     Raises:
         UserError: As :func:`load_config`; or the config tests nothing.
@@ -194,14 +189,10 @@ def enable_painting(cfg: Config, folder: str) -> None:
 
 
 def add_output(cfg: Config, out: str) -> None:
-    """Write predictions of the test.
-
-    Args:
-        cfg (Config): The config to change.
-        out (str): A .pkl file; for segmentation a folder of label maps.
+    """Write predictions to a .pkl file; for segmentation, label maps.
 
     Raises:
-        UserError: It is the other.
+        UserError: ``out`` is a file where a folder is needed, or no .pkl.
     """
     evaluators = cfg.test_evaluator
     if isinstance(evaluators, dict):
@@ -216,9 +207,8 @@ def add_output(cfg: Config, out: str) -> None:
     else:
         if not out.endswith(('.pkl', '.pickle')):
             raise UserError(f'--out {out} must end in .pkl.')
-        kind = 'DumpResults'
-        if cfg.default_scope == 'mmdet':
-            kind = 'DumpDetResults'
+        kinds = dict(mmdet='DumpDetResults')
+        kind = kinds.get(cfg.default_scope, 'DumpResults')
         evaluators = [*evaluators, dict(type=kind, out_file_path=out)]
     cfg.test_evaluator = evaluators
 
