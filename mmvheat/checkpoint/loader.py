@@ -214,7 +214,5 @@ def _report(
 
 def _summarize(keys: Sequence[str]) -> str:
     """Name the modules of some keys: ' (outnorm0, outnorm1)'."""
-    names: dict[str, None] = {}
-    for key in keys:
-        names[key.split('.')[0]] = None
+    names = dict.fromkeys(key.split('.')[0] for key in keys)
     return f' ({", ".join(names)})' if names else ''
