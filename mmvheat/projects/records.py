@@ -14,7 +14,6 @@ Polygons = list[list[float]]
 Shape = Union[Polygons, dict]
 """Polygons as x1, y1, x2, ... in pixels, or a run-length code of COCO."""
 
-TASKS = ('detection', 'instances', 'segmentation', 'classification')
 SPLITS = ('train', 'val', 'test')
 
 
@@ -135,7 +134,8 @@ class DataSet:
     Attributes:
         root (str): The folder that image paths are relative to.
         format (str): What it was read as.
-        task (str): Of :data:`TASKS`.
+        task (str): 'detection', 'instances', 'segmentation' or
+            'classification'.
         classes (list[str]): Names, in the order of their numbers.
         samples (list[Sample]): Images with labels.
         findings (Findings): What is wrong with it.
@@ -176,35 +176,3 @@ def unique_names(names: list[tuple[str, Place]], findings: Findings) -> list:
             )
         seen.setdefault(name, place)
     return list(seen)
-
-
-def is_usable(
-    image: str | None,
-    asked: str,
-    place: Place,
-    samples: dict[str, Sample],
-    findings: Findings,
-) -> bool:
-    """Whether a label file has an image, and no other file has that image.
-
-    Args:
-        image (str, optional): The image found.
-        asked (str): What the file calls it.
-        place (Place): The file.
-        samples (dict[str, Sample]): Those read before, by image.
-        findings (Findings): Gets one if not.
-    """
-    if image is None:
-        findings.add(
-            'labels without image',
-            place,
-            f'{asked!r} is not in the folder, or more than once',
-        )
-    elif image in samples:
-        findings.add(
-            'image listed twice',
-            place,
-            f'{samples[image].place} is about {image} as well',
-            'the labels of the first count',
-        )
-    return image is not None and image not in samples

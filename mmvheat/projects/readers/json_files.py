@@ -35,26 +35,20 @@ def load_lists(folder: Folder, name: str, *keys: str) -> dict[str, Any] | None:
         place, reason = Place(name, error.lineno), error.msg
     except (OSError, UnicodeDecodeError) as error:
         reason = str(error)
-    folder.findings.add('broken label file', place, reason)
+    folder.report('broken label file', place, reason)
     return None
 
 
 class JsonLines:
-    """Line numbers in one array of a JSON file, found when first asked for.
+    """Line numbers in the array ``key`` of a file, read when asked for."""
 
-    Args:
-        path (str): The file.
-        shown (str): How to name it.
-        key (str): The key of the array.
-    """
-
-    def __init__(self, path: str, shown: str, key: str) -> None:
-        self.path, self.shown, self.key = path, shown, key
+    def __init__(self, folder: Folder, name: str, key: str) -> None:
+        self.path, self.name, self.key = folder.full(name), name, key
         self._lines = None
 
     def place(self, index: int) -> Place:
         """The place of an element."""
-        return Place(self.shown, partial(self._line, index))
+        return Place(self.name, partial(self._line, index))
 
     def _line(self, index: int) -> int:
         if self._lines is None:

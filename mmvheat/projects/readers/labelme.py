@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os.path as osp
 
 import numpy as np
 
 from ..folder import Folder
-from ..records import DataSet, Findings, Place, Sample, Thing, is_usable
-from .coco import choose_task
+from ..records import DataSet, Place, Thing
+from .common import add_sample, choose_task, report_unlabelled
 from .json_files import JsonLines, load_lists, read_ends
 
 _CORNERS = 32  # of a circle
@@ -26,7 +25,7 @@ def find(folder: Folder) -> str:
     return ''
 
 
-def read(folder: Folder, findings: Findings) -> DataSet:
+def read(folder: Folder) -> DataSet:
     """Read all json files of a folder."""
     samples = {}
     for name in folder.with_suffix('.json'):
@@ -34,34 +33,25 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         if content is None:
             continue
         asked = str(content.get('imagePath') or '')
-        stem = osp.splitext(osp.basename(name))[0]
-        image = folder.image_for(asked, name) if asked else None
-        image = image or folder.image_for(stem, name)
-        if not is_usable(image, asked or stem, Place(name), samples, findings):
+        sample = add_sample(samples, folder, name, asked)
+        if sample is None:
             continue
-        sample = Sample(image, Place(name), folder.split_for(image, name))
         sample.size = (content.get('imageWidth'), content.get('imageHeight'))
-        lines = JsonLines(folder.full(name), name, 'shapes')
-        sample.things = _read_things(content, lines, findings)
-        samples[image] = sample
-    for image in folder.images:
-        if image not in samples:
-            findings.add('image without labels', image, 'it has no json')
+        lines = JsonLines(folder, name, 'shapes')
+        sample.things = _read_things(folder, content, lines)
+    report_unlabelled(folder, samples, 'it has no json')
     things = [t for s in samples.values() for t in s.things]
     _share_rectangles(things)
-    count = sum(thing.shape is not None for thing in things)
-    return DataSet(
-        folder.root,
+    return folder.data_set(
         'LabelMe json',
-        choose_task(count, things, findings),
+        choose_task(folder, things),
         sorted({thing.name for thing in things}),
         list(samples.values()),
-        findings,
     )
 
 
 def _read_things(
-    content: dict, lines: JsonLines, findings: Findings
+    folder: Folder, content: dict, lines: JsonLines
 ) -> list[Thing]:
     """The objects of an image; shapes of one group are one object."""
     things, groups = [], {}
@@ -71,11 +61,11 @@ def _read_things(
         try:
             thing = _read_shape(shape, size, place)
         except (KeyError, TypeError, ValueError, OSError) as error:
-            findings.add('broken shape', place, f'{error}', 'object left out')
+            folder.report('broken shape', place, f'{error}', 'object left out')
             continue
         if thing is None:
             kind = shape.get('shape_type')
-            findings.add(
+            folder.report(
                 'shape that is no area',
                 place,
                 f'{shape.get("label")!r} is a {kind} of '

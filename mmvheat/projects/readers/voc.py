@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os.path as osp
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ..folder import Folder
-from ..records import DataSet, Findings, Place, Sample, Thing, is_usable
+from ..records import DataSet, Place, Thing
+from .common import add_sample, report_unlabelled
 
 
 def find(folder: Folder) -> str:
@@ -18,7 +18,7 @@ def find(folder: Folder) -> str:
     return f'Pascal VOC xml ({len(names)} files)'
 
 
-def read(folder: Folder, findings: Findings) -> DataSet:
+def read(folder: Folder) -> DataSet:
     """Read all xml files of a folder."""
     samples = {}
     for name in folder.with_suffix('.xml'):
@@ -26,32 +26,24 @@ def read(folder: Folder, findings: Findings) -> DataSet:
             tree = _parse(folder.full(name))
         except (expat.ExpatError, OSError, ValueError) as error:
             place = Place(name, getattr(error, 'lineno', 0))
-            findings.add('broken label file', place, str(error))
+            folder.report('broken label file', place, str(error))
             continue
         if tree.tag != 'annotation':
             continue
-        image = _find_image(folder, name, tree)
-        asked = tree.findtext('filename') or osp.basename(name)
-        if not is_usable(image, asked, Place(name), samples, findings):
+        asked = tree.findtext('filename', '')
+        sample = add_sample(samples, folder, name, asked)
+        if sample is None:
             continue
-        sample = Sample(image, Place(name), folder.split_for(image, name))
-        sample.things = _read_things(name, tree, findings)
+        sample.things = _read_things(folder, name, tree)
         sample.size = (
             _number(tree.findtext('size/width', '')),
             _number(tree.findtext('size/height', '')),
         )
-        samples[image] = sample
-    for image in folder.images:
-        if image not in samples and 'segmentation' not in image.lower():
-            findings.add('image without labels', image, 'it has no xml')
+    masks = {i for i in folder.images if 'segmentation' in i.lower()}
+    report_unlabelled(folder, samples.keys() | masks, 'it has no xml')
     classes = {t.name for s in samples.values() for t in s.things}
-    return DataSet(
-        folder.root,
-        'Pascal VOC xml',
-        'detection',
-        sorted(classes),
-        list(samples.values()),
-        findings,
+    return folder.data_set(
+        'Pascal VOC xml', 'detection', sorted(classes), list(samples.values())
     )
 
 
@@ -60,15 +52,7 @@ def _start(folder: Folder, name: str) -> str:
         return file.read(2048)
 
 
-def _find_image(folder: Folder, name: str, tree: Element) -> str | None:
-    """By the name inside, or by that of the xml, as VOC has it."""
-    stem = osp.splitext(osp.basename(name))[0]
-    inside = tree.findtext('filename')
-    found = folder.image_for(inside, name) if inside else None
-    return found or folder.image_for(stem, name)
-
-
-def _read_things(name: str, tree: Element, findings: Findings) -> list[Thing]:
+def _read_things(folder: Folder, name: str, tree: Element) -> list[Thing]:
     things = []
     for item in tree.findall('object'):
         place = Place(name, item.get('line'))
@@ -79,7 +63,7 @@ def _read_things(name: str, tree: Element, findings: Findings) -> list[Thing]:
                 for key in ('xmin', 'ymin', 'xmax', 'ymax')
             )
         except ValueError:
-            findings.add(
+            folder.report(
                 'object without box',
                 place,
                 f'{label!r} has no bndbox of four numbers',
