@@ -13,11 +13,7 @@ from torch import Tensor, nn
 from mmvheat.models.weights import adapt_state_dict
 
 from .arch import BackboneInfo, describe_backbone
-from .layout import (
-    Checkpoint,
-    find_nonfinite,
-    parse_checkpoint,
-)
+from .layout import Checkpoint, find_nonfinite, parse_checkpoint
 from .reader import CheckpointError
 from .scheme import load_content
 
