@@ -76,14 +76,9 @@ class LabelMaps:
         return colours_of(scan) if self.by_colour else scan.counts
 
     def read(self, path: str, size: tuple[int, int]) -> np.ndarray:
-        """A map as mmseg reads it.
+        """A map as mmseg reads it, (H, W) uint8: class numbers, 255 ignored.
 
-        Args:
-            path (str): The map.
-            size (tuple[int, int]): Width and height of its image.
-
-        Returns:
-            np.ndarray: (H, W) uint8, class numbers and 255 for ignored.
+        It gets the size, width and height, of its image.
         """
         from PIL import Image
 

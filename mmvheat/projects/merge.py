@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, unified_diff
 from typing import NamedTuple
 
 
@@ -39,6 +39,30 @@ def merge(base: str, mine: str, theirs: str) -> tuple[str, list[Conflict]]:
             conflicts.append(Conflict(len(result) + 1, ours, new))
             result += ours
     return ''.join(result), conflicts
+
+
+def show_merge(
+    name: str, mine: str, merged: str, conflicts: list[Conflict]
+) -> None:
+    """Print how a file changes, and its conflicts."""
+    lines = unified_diff(
+        mine.splitlines(),
+        merged.splitlines(),
+        f'{name} (yours)',
+        f'{name} (updated)',
+        lineterm='',
+        n=1,
+    )
+    text = '\n'.join(lines)
+    print(text or f'{name}: no change')
+    for conflict in conflicts:
+        print(
+            f'conflict: {name}:{conflict.line}: you changed these lines, and '
+            'they would change now; yours were kept:'
+        )
+        for sign, side in (('yours', conflict.mine), ('now', conflict.theirs)):
+            for line in side or ['(nothing)\n']:
+                print(f'  {sign:>5} | {line.rstrip()}')
 
 
 def _by_line(

@@ -160,13 +160,6 @@ def fit_heads(model: ConfigDict, count: int) -> dict:
 
     One card has nothing to synchronise, so that SyncBN becomes BN, which
     runs on a CPU too.
-
-    Args:
-        model (ConfigDict): The model of a config.
-        count (int): The number of classes.
-
-    Returns:
-        dict: Nested, the parts that change.
     """
     changes = {}
     for key, value in model.items():

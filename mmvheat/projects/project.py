@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import os.path as osp
@@ -23,7 +22,7 @@ from .config_text import recipe_scale, write_config
 from .counting import summarize
 from .fitting import Fit, fit
 from .images import check_images
-from .merge import Conflict, merge
+from .merge import merge, show_merge
 from .models import Base, choose_base
 from .painting import paint_samples
 from .palette import choose_palette
@@ -248,11 +247,9 @@ def update(options: Options, out: str, generated: dict[str, str]) -> bool:
         for name, text in texts.items():
             file = target / name
             mine = file.read_text('utf-8') if file.exists() else ''
-            base = generated.get(name, mine)
-            if not file.exists():
-                base = ''
+            base = generated.get(name, mine) if file.exists() else ''
             merged[name], conflicts = merge(base, mine, text)
-            _show(name, mine, merged[name], conflicts)
+            show_merge(name, mine, merged[name], conflicts)
             clean_merge &= not conflicts
         for name, text in merged.items():
             with replace_file(target / name) as partial:
@@ -266,29 +263,6 @@ def update(options: Options, out: str, generated: dict[str, str]) -> bool:
         print(f'{target / name} is not written any more; it was left alone.')
     _tell(found, target, texts)
     return clean_merge
-
-
-def _show(
-    name: str, mine: str, merged: str, conflicts: list[Conflict]
-) -> None:
-    lines = difflib.unified_diff(
-        mine.splitlines(),
-        merged.splitlines(),
-        f'{name} (yours)',
-        f'{name} (updated)',
-        lineterm='',
-        n=1,
-    )
-    text = '\n'.join(lines)
-    print(text or f'{name}: no change')
-    for conflict in conflicts:
-        print(
-            f'conflict: {name}:{conflict.line}: you changed these lines, and '
-            'they would change now; yours were kept:'
-        )
-        for sign, side in (('yours', conflict.mine), ('now', conflict.theirs)):
-            for line in side or ['(nothing)\n']:
-                print(f'  {sign:>5} | {line.rstrip()}')
 
 
 def _replace_folder(old: Path, new: Path) -> None:
