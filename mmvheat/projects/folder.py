@@ -257,10 +257,5 @@ def _compose(name: str) -> str:
 
 def shared_end(first: str, second: str) -> int:
     """How many names at the ends of two paths are the same."""
-    pairs = zip(reversed(first.split('/')), reversed(second.split('/')))
-    count = 0
-    for one, other in pairs:
-        if one != other:
-            break
-        count += 1
-    return count
+    ends = [path.split('/')[::-1] for path in (first, second)]
+    return len(osp.commonprefix(ends))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from .records import DataSet
 
@@ -18,20 +17,12 @@ _TURNED = (5, 6, 7, 8)  # its values that swap width and height
 
 
 class Probe(NamedTuple):
-    """What a file turned out to be.
+    """What a file turned out to be."""
 
-    Attributes:
-        size (tuple[int, int]): Width and height as mmcv reads the image,
-            that is, turned as its camera says.
-        digest (str): Hash of its bytes.
-        fault (str): Why it cannot be read, or ''.
-        turned (bool): Whether a camera's orientation swaps the sides.
-    """
-
-    size: tuple[int, int] = (0, 0)
-    digest: str = ''
-    fault: str = ''
-    turned: bool = False
+    size: tuple[int, int] = (0, 0)  # width and height as mmcv reads the image
+    digest: str = ''  # hash of its bytes
+    fault: str = ''  # why it cannot be read, or ''
+    turned: bool = False  # whether a camera's orientation swaps the sides
 
 
 def probe(path: str) -> Probe:
@@ -80,16 +71,16 @@ def _probe_all(paths: list[str]) -> list[Probe]:
         except OSError:
             keys.append(path)
     first = dict(zip(reversed(keys), reversed(paths)))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar = tqdm(
-            pool.map(probe, first.values()),
-            total=len(first),
-            desc='images',
-            unit='image',
-            disable=None,  # where nobody sees it
-            mininterval=0.5,
-        )
-        found = dict(zip(first, bar))
+    probes = thread_map(
+        probe,
+        first.values(),
+        max_workers=os.cpu_count(),
+        desc='images',
+        unit='image',
+        disable=None,  # where nobody sees it
+        mininterval=0.5,
+    )
+    found = dict(zip(first, probes))
     return [found[key] for key in keys]
 
 
