@@ -33,22 +33,15 @@ _LEAST_OBJECT = 32  # pixels a side; smaller ones are enlarged, at most twice
 
 @dataclass
 class Fit:
-    """What was chosen, and why.
+    """What was chosen, and why."""
 
-    Attributes:
-        scale (tuple[int, int]): Long and short side in pixels that images
-            are resized to; for classification the crop, twice.
-        batch (int): Images a step.
-        epochs (int): Times that every image is seen.
-        gpus (int): GPUs that train together.
-        reasons (dict[str, str]): A sentence for 'scale', 'batch', 'epochs'.
-    """
-
+    # Long and short side in pixels that images are resized to; for
+    # classification the crop, twice.
     scale: tuple[int, int]
-    batch: int
-    epochs: int
-    gpus: int
-    reasons: dict[str, str]
+    batch: int  # images a GPU and step
+    epochs: int  # times that every image is seen
+    gpus: int  # that train together
+    reasons: dict[str, str]  # a sentence for 'scale', 'batch', 'epochs'
 
     @property
     def images(self) -> int:

@@ -8,17 +8,11 @@ from typing import NamedTuple
 
 
 class Conflict(NamedTuple):
-    """Lines that both sides changed; those of the user were kept.
+    """Lines that both sides changed; those of the user were kept."""
 
-    Attributes:
-        line (int): Where they begin in the result, counted from 1.
-        mine (list[str]): The user's.
-        theirs (list[str]): Those that would be written now.
-    """
-
-    line: int
-    mine: list[str]
-    theirs: list[str]
+    line: int  # where they begin in the result, counted from 1
+    mine: list[str]  # the user's
+    theirs: list[str]  # those that would be written now
 
 
 def merge(base: str, mine: str, theirs: str) -> tuple[str, list[Conflict]]:

@@ -37,23 +37,14 @@ _LIBRARIES = dict(
 
 @dataclass
 class Base:
-    """A config to inherit.
+    """A config to inherit."""
 
-    Attributes:
-        name (str): Its path for ``_base_``, ``mmvheat::...``.
-        model (Model): Its entry in the metafile.
-        task (str): What it learns.
-        cfg (Config): Its content.
-        weights (str): A local file of weights, or ''.
-        url (str): Where the weights come from.
-    """
-
-    name: str
-    model: Model
-    task: str
+    name: str  # for ``_base_``, 'mmvheat::...'
+    model: Model  # its entry in the metafile
+    task: str  # what it learns
     cfg: Config
-    weights: str
-    url: str
+    weights: str  # a local file, or ''
+    url: str  # where the weights come from
 
     @property
     def short(self) -> str:

@@ -39,27 +39,16 @@ _SPLITS = 'labels/splits.csv'
 
 @dataclass
 class Options:
-    """What the user asked for; kept in the project for ``--update``.
+    """What the user asked for; kept in the project for ``--update``."""
 
-    Attributes:
-        data (str): The data, an absolute path.
-        format (str, optional): A key of ``READERS``.
-        model (str, optional): The beginning of a config's name.
-        weights (str, optional): A checkpoint, or 'none'.
-        batch (int, optional): Images a GPU and step.
-        gpus (int): GPUs that train together.
-        seed (int): Seed of the split and of the samples shown.
-        title (str): Name of the data, which stays when they move.
-    """
-
-    data: str
-    format: str | None = None
-    model: str | None = None
-    weights: str | None = None
-    batch: int | None = None
-    gpus: int = 1
-    seed: int = 0
-    title: str = ''
+    data: str  # an absolute path
+    format: str | None = None  # a key of ``READERS``
+    model: str | None = None  # the beginning of a config's name
+    weights: str | None = None  # a checkpoint, or 'none'
+    batch: int | None = None  # images a GPU and step
+    gpus: int = 1  # that train together
+    seed: int = 0  # of the split and of the samples shown
+    title: str = ''  # name of the data, which stays when they move
 
     def __post_init__(self) -> None:
         self.title = self.title or title_of(self.data)

@@ -82,77 +82,45 @@ class Findings(list):
 
 @dataclass
 class Thing:
-    """An object on an image.
+    """An object on an image; box and outline are in pixels."""
 
-    Attributes:
-        name (str): Its class.
-        place (Place): Where it is described.
-        box (tuple, optional): x, y, width, height in pixels.
-        shape (Shape, optional): Its outline.
-        crowd (bool): Whether training and test ignore it.
-        area (float): Its pixels.
-    """
-
-    name: str
-    place: Place
-    box: tuple[float, float, float, float] | None = None
-    shape: Shape | None = None
-    crowd: bool = False
+    name: str  # of its class
+    place: Place  # where it is described
+    box: tuple[float, float, float, float] | None = None  # x, y, width, height
+    shape: Shape | None = None  # its outline
+    crowd: bool = False  # whether training and test ignore it
     area: float = 0.0
 
 
 @dataclass
 class Sample:
-    """An image and its labels.
+    """An image and its labels."""
 
-    Attributes:
-        path (str): The image, relative to the root of the data set.
-        place (Place): Where its labels are.
-        split (str): 'train', 'val', 'test', 'trainval' for train or val, or
-            '' where the data have none.
-        things (list[Thing]): Its objects.
-        label (str): Its class, for classification.
-        label_map (str): Its label map, an absolute path.
-        size (tuple[int, int]): Width and height in pixels, as mmcv reads it.
-        digest (str): Hash of the file's bytes.
-    """
-
-    path: str
-    place: Place
+    path: str  # relative to the root of the data set
+    place: Place  # where its labels are
+    # 'train', 'val', 'test', 'trainval' for train or val; '' where the data
+    # have none.
     split: str = ''
     things: list[Thing] = field(default_factory=list)
-    label: str = ''
-    label_map: str = ''
-    size: tuple[int, int] = (0, 0)
-    digest: str = ''
+    label: str = ''  # its class, for classification
+    label_map: str = ''  # an absolute path
+    size: tuple[int, int] = (0, 0)  # width and height, as mmcv reads it
+    digest: str = ''  # hash of the file's bytes
 
 
 @dataclass
 class DataSet:
-    """A data set in memory.
+    """A data set in memory."""
 
-    Attributes:
-        root (str): The folder that image paths are relative to.
-        format (str): What it was read as.
-        task (str): 'detection', 'instances', 'segmentation' or
-            'classification'.
-        classes (list[str]): Names, in the order of their numbers.
-        samples (list[Sample]): Images with labels.
-        findings (Findings): What is wrong with it.
-        palette (list, optional): An RGB colour a class.
-        maps (LabelMaps, optional): Reads its label maps.
-        in_shares (bool): Whether boxes and outlines are shares of the image
-            from 0 to 1 instead of pixels.
-    """
-
-    root: str
-    format: str
-    task: str
-    classes: list[str]
+    root: str  # the folder that image paths are relative to
+    format: str  # what it was read as
+    task: str  # 'detection', 'instances', 'segmentation', 'classification'
+    classes: list[str]  # in the order of their numbers
     samples: list[Sample]
     findings: Findings
-    palette: list[list[int]] | None = None
-    maps: LabelMaps | None = None
+    palette: list[list[int]] | None = None  # an RGB colour a class
+    maps: LabelMaps | None = None  # reads its label maps
+    # Whether boxes and outlines are shares of the image, from 0 to 1.
     in_shares: bool = False
 
     def of_split(self, split: str) -> list[Sample]:
