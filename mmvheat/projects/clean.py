@@ -60,18 +60,6 @@ def keep_outlines(data: DataSet) -> None:
         sample.things = [t for t in sample.things if t.shape is not None]
 
 
-def check_size(sample: Sample, listed: tuple, findings: Findings) -> None:
-    """Compare the size that labels name with that of the image."""
-    if all(listed) and tuple(listed) != sample.size:
-        findings.add(
-            'size that is not of the image',
-            sample.place,
-            f'{listed[0]}x{listed[1]} for {sample.path}, which has '
-            f'{sample.size[0]}x{sample.size[1]}',
-            'the size of the image counts; look whether the labels fit',
-        )
-
-
 def _to_pixels(sample: Sample) -> None:
     width, height = sample.size
     for thing in sample.things:

@@ -41,10 +41,19 @@ def probe(path: str) -> Probe:
             if image.format not in _ALIKE:
                 size, turned = _size_of_opencv(content, image.format), False
     except Exception as error:  # Pillow raises a dozen kinds
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        return Probe(fault=reason.replace(path, 'the file'))
+        return Probe(fault=name_fault(error, path))
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     return Probe(size, digest, '', turned)
+
+
+def name_fault(error: Exception, path: str) -> str:
+    """Why a file cannot be read as an image, in one line."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return 'it is no image of a known format'  # Pillow names an object
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    return reason.replace(path, 'the file')
 
 
 def _size_of_opencv(content: bytes, kind: str) -> tuple[int, int]:
@@ -85,13 +94,26 @@ def _probe_all(paths: list[str]) -> list[Probe]:
 
 
 def check_images(data: DataSet) -> None:
-    """Fill in sizes and hashes, and leave out images that are broken."""
+    """Fill in sizes and hashes, and leave out images that are broken.
+
+    Sizes that the labels name are compared with those of the images.
+    """
     paths = [os.path.join(data.root, s.path) for s in data.samples]
     whole = []
     for sample, found in zip(data.samples, _probe_all(paths)):
         if found.fault:
             data.findings.add('broken image', sample.path, found.fault)
             continue
+        if all(sample.size) and tuple(sample.size) != found.size:
+            listed, size = (
+                'x'.join(map(str, s)) for s in (sample.size, found.size)
+            )
+            data.findings.add(
+                'size that is not of the image',
+                sample.place,
+                f'{listed} for {sample.path}, which has {size}',
+                'the size of the image counts; look whether the labels fit',
+            )
         sample.size, sample.digest = found.size, found.digest
         if found.turned:
             data.findings.add(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .images import name_fault
 from .map_names import Colour
 
 _MOST_COLOURS = 1000  # in one file; a photograph has more
@@ -29,8 +30,7 @@ def scan_map(path: str) -> Scan:
     try:
         values, palette = open_map(path)
     except Exception as error:  # Pillow raises a dozen kinds
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        return Scan(fault=reason.replace(path, 'the file'))
+        return Scan(fault=name_fault(error, path))
     size = values.shape[1::-1]
     is_grey = values.ndim == 3 and (values == values[..., :1]).all()
     if values.ndim == 2 or is_grey:

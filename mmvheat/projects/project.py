@@ -17,7 +17,7 @@ from mmvheat.checkpoint.writer import replace_file
 from mmvheat.errors import UserError
 from mmvheat.version import __version__
 
-from .clean import check_size, clean, keep_outlines
+from .clean import clean, keep_outlines
 from .config_text import recipe_scale, write_config
 from .counting import summarize
 from .fitting import Fit, fit
@@ -77,10 +77,7 @@ def look(options: Options, known: dict[str, str], near: str = '.') -> Look:
     data, sentence = read_data(options.data, options.format)
     print(f'{options.data}: {sentence}')
     base = choose_base(data.task, options.model, options.weights, near)
-    listed = {id(sample): sample.size for sample in data.samples}
     check_images(data)
-    for sample in data.samples:
-        check_size(sample, listed[id(sample)], data.findings)
     clean(data)
     if base.task == 'instances' and data.task == 'detection':
         keep_outlines(data)
@@ -103,16 +100,13 @@ def title_of(path: str) -> str:
 
 
 def _check_labels(data: DataSet) -> None:
-    things = sum(len(s.things) for s in data.of_split('train'))
-    if data.task in ('detection', 'instances') and not things:
+    has_objects = data.task in ('detection', 'instances')
+    if has_objects and not any(s.things for s in data.of_split('train')):
         raise UserError(
             f'The train images of {data.root} show no object; '
             'labels are needed for at least one.' + data.findings.main_reason()
         )
-    if len(data.classes) < 2 and data.task in (
-        'segmentation',
-        'classification',
-    ):
+    if not has_objects and len(data.classes) < 2:
         raise UserError(
             f'{data.root} has the class {data.classes[0]!r} alone, but '
             f'{data.task} needs two to tell apart; add images of another.'

@@ -39,20 +39,18 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
             'expected are 2 or more, one to train on and one to test on.'
             + data.findings.main_reason()
         )
-    names = Counter(s.split for s in data.samples if s.split)
-    drawn = False
-    if {'train', 'val'} <= names.keys():
-        how = 'The data name their train and val images.'
+    names = {sample.split for sample in data.samples}
+    drawn = 'train' not in names or names.isdisjoint(('val', 'test'))
+    if not drawn or 'trainval' in names:
         _leave_out_rest(data)
-    elif {'train', 'test'} <= names.keys():
+    if drawn:
+        how = _share_out(data, seed, known)
+    elif 'val' in names:
+        how = 'The data name their train and val images.'
+    else:
         how = 'The data name train and test images; those of test are val.'
         for sample in data.samples:
             sample.split = 'val' if sample.split == 'test' else sample.split
-        _leave_out_rest(data)
-    else:
-        if 'trainval' in names:
-            _leave_out_rest(data)
-        how, drawn = _share_out(data, seed, known), True
     _separate(data)
     for name in ('train', 'val'):
         if not data.of_split(name):

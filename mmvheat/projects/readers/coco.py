@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from typing import Any
@@ -13,6 +14,8 @@ from ..folder import Folder, shared_end, split_of
 from ..records import DataSet, Place, Sample, Thing, unique_names
 from .common import choose_task, report_unlabelled
 from .json_files import JsonLines, load_lists, read_ends
+
+_MASK = re.compile('mask|label|annotation')
 
 
 def find(folder: Folder) -> str:
@@ -53,7 +56,7 @@ def read(folder: Folder) -> DataSet:
             else:
                 samples[key if key not in samples else (key, name)] = sample
     listed = {sample.path for sample in samples.values()}
-    masks = {image for image in folder.images if _is_mask(image)}
+    masks = {i for i in folder.images if _MASK.search(i.lower())}
     report_unlabelled(folder, listed | masks, 'no usable entry is about it')
     things = [t for s in samples.values() for t in s.things if not t.crowd]
     return folder.data_set(
@@ -252,10 +255,4 @@ def _read_thing(entry: dict[str, Any], label: str, place: Place) -> Thing:
         tuple(box) if isinstance(box, list) and box else None,
         shape,
         any(entry.get(k) in (1, '1', 'true') for k in ('iscrowd', 'ignore')),
-    )
-
-
-def _is_mask(path: str) -> bool:
-    return any(
-        word in path.lower() for word in ('mask', 'label', 'annotation')
     )

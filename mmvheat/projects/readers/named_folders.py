@@ -29,7 +29,8 @@ def read(folder: Folder) -> DataSet:
                 'it lies in no folder of a class',
             )
             continue
-        sample = Sample(image, Place(where), _split_above(image), label=label)
+        split = split_of(where, files=False)  # by those above the class
+        sample = Sample(image, Place(where), split, label=label)
         folders[label.lower()][label, where] += 1
         samples.append(sample)
     classes = _merge_cases(folder, folders, samples)
@@ -89,11 +90,6 @@ def _find_nested(folder: Folder, names: dict[str, str]) -> None:
                 f'{name!r} lies in {", ".join(map(repr, list(places)[:3]))}',
                 'the last folder names the class; a csv can name others',
             )
-
-
-def _split_above(image: str) -> str:
-    """The split by the folders above that of the class."""
-    return split_of(osp.dirname(image), files=False)
 
 
 def _merge_cases(

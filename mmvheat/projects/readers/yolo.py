@@ -67,11 +67,7 @@ def read(folder: Folder) -> DataSet:
         labels = {number: name for number, (name, _) in names.items()}
         classes = unique_names(list(names.values()), folder.findings)
     for sample in samples:
-        sample.things = [
-            thing
-            for thing in sample.things
-            if _name_thing(folder, thing, labels)
-        ]
+        _name_things(folder, sample, labels)
     things = [thing for sample in samples for thing in sample.things]
     task = choose_task(folder, things)
     data = folder.data_set('YOLO txt', task, classes, samples)
@@ -145,18 +141,17 @@ def _make_thing(values: list[float], place: Place) -> Thing:
     return Thing(number, place, None, [shares])
 
 
-def _name_thing(folder: Folder, thing: Thing, labels: dict) -> bool:
-    name = labels.get(thing.name)
-    if name is None:
-        folder.report(
-            'unknown class',
-            thing.place,
-            f'class {thing.name}, but the names end at {max(labels)}',
-            'object left out',
-        )
-        return False
-    thing.name = name
-    return True
+def _name_things(folder: Folder, sample: Sample, labels: dict) -> None:
+    for thing in sample.things:
+        number, thing.name = thing.name, labels.get(thing.name)
+        if thing.name is None:
+            folder.report(
+                'unknown class',
+                thing.place,
+                f'class {number}, but the names end at {max(labels)}',
+                'object left out',
+            )
+    sample.things = [t for t in sample.things if t.name is not None]
 
 
 def _read_yaml(folder: Folder) -> dict[str, Any]:
