@@ -35,13 +35,6 @@ _TTA_MODELS = dict(
     ),
     mmpretrain=ConfigDict(type='AverageClsScoreTTA'),
 )
-_DETECTION_KEYS = (
-    'img_id',
-    'img_path',
-    'ori_shape',
-    'img_shape',
-    'scale_factor',
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -148,9 +141,8 @@ def enable_tta(cfg: Config) -> None:
 def _add_mirror_image(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
     """Let a test pipeline give an image and its mirror image."""
     *steps, pack = copy.deepcopy(list(pipeline))
-    if pack.type == 'PackDetInputs':
-        keys = pack.get('meta_keys', _DETECTION_KEYS)
-        pack.meta_keys = (*keys, 'flip', 'flip_direction')
+    if pack.type == 'PackDetInputs' and 'meta_keys' in pack:
+        pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
     flips = [ConfigDict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
     views = ConfigDict(type='TestTimeAug', transforms=[flips, [pack]])
     return [*steps, views]
