@@ -9,6 +9,8 @@ from mmvheat.errors import UserError
 
 from .records import DataSet, Findings, Sample, Shape, Thing
 
+_FAR = 10  # images: pycocotools takes memory for every pixel of an edge
+
 
 def clean(data: DataSet) -> None:
     """Make labels fit the images, whose sizes are known by now."""
@@ -97,6 +99,12 @@ def _clean_thing(thing: Thing, sample: Sample, findings: Findings) -> bool:
             if not whole:
                 return leave_out('object without area', 'no polygon is left')
         thing.shape = whole
+        far = max(abs(value) for polygon in whole for value in polygon)
+        if far > _FAR * max(sample.size):
+            return leave_out(
+                'outline far outside the image',
+                f'{thing.name!r} reaches as far as {far:.5g} pixels',
+            )
     elif isinstance(thing.shape, dict):
         size, wanted = thing.shape.get('size'), list(sample.size[::-1])
         if list(size or ()) != wanted:
