@@ -7,6 +7,7 @@ import io
 import os
 from typing import NamedTuple
 
+from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from .records import DataSet
@@ -83,6 +84,7 @@ def _probe_all(paths: list[str]) -> list[Probe]:
     probes = thread_map(
         probe,
         first.values(),
+        tqdm_class=tqdm,
         max_workers=os.cpu_count(),
         desc='images',
         unit='image',
