@@ -132,11 +132,12 @@ def test_no_name_is_no_class(write, look, name):
     assert found.data.findings.count() == {'object without class': 8}
 
 
-def test_shapes_of_group_0_are_one_object(write, read):
+@pytest.mark.parametrize('group', [0, 'left', [1, 2]])
+def test_shapes_of_a_group_are_one_object(write, read, group):
     root = write('labelme', count=1)
 
     def change(content: dict) -> None:
-        first = dict(content['shapes'][0], group_id=0)
+        first = dict(content['shapes'][0], group_id=group)
         other = dict(first, points=[[1, 1], [5, 1], [1, 5]])
         content['shapes'] = [first, other]
 

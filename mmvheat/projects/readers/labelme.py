@@ -73,9 +73,9 @@ def _read_things(
                 'object left out',
             )
             continue
-        group = (shape.get('group_id'), thing.name)
-        is_alone = group[0] is None
-        first = thing if is_alone else groups.setdefault(group, thing)
+        first, group = thing, shape.get('group_id')
+        if group is not None:  # of whatever type
+            first = groups.setdefault((repr(group), thing.name), thing)
         joins = isinstance(first.shape, list) and isinstance(thing.shape, list)
         if first is not thing and joins:
             first.shape += thing.shape
