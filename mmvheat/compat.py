@@ -14,31 +14,14 @@ import functools
 import os
 import platform
 from collections.abc import Callable
-from typing import NamedTuple
-
-
-class Change(NamedTuple):
-    """A change to another library.
-
-    Attributes:
-        what (str): What is changed.
-        why (str): What does not work without.
-        upstream (str): The version that it was last needed with.
-        make (Callable): Makes it; a second call changes nothing more.
-    """
-
-    what: str
-    why: str
-    upstream: str
-    make: Callable[[], None]
 
 
 def find_configs() -> None:
     """Make ``_base_ = 'mmvheat::...'`` resolve and build in any install.
 
-    mmengine looks for configs at the distribution's location, which in an
-    editable install is site-packages, not the source tree. A module that is
-    no distribution is located by import, right in every install.
+    mmengine (0.10.7) looks for configs at the distribution's location, which
+    in an editable install is site-packages, not the source tree. A module
+    that is no distribution is located by import, right in every install.
 
     Then it marks what a config of a package defines with the package's name
     as scope. This package has no registries: its configs belong to the scope
@@ -62,7 +45,11 @@ def find_configs() -> None:
 
 
 def read_checkpoints() -> None:
-    """Make mmengine's ``CheckpointLoader`` read files by our reader."""
+    """Make mmengine's ``CheckpointLoader`` read files by our reader.
+
+    torch >= 2.6 refuses what mmengine (0.10.7) itself saves; of official vHeat
+    files it loads nothing, for their FVEs have no prefix.
+    """
     from mmengine.runner.checkpoint import CheckpointLoader
 
     from .checkpoint.scheme import load_from_http, load_from_local
@@ -74,7 +61,10 @@ def read_checkpoints() -> None:
 
 
 def leave_out_hooks() -> None:
-    """Let ``default_hooks=dict(name=None)`` leave out any hook."""
+    """Let ``default_hooks=dict(name=None)`` leave out any hook.
+
+    mmengine (0.10.7) allows None for its own six alone.
+    """
     from mmengine.runner import FlexibleRunner, Runner
 
     for runner in (Runner, FlexibleRunner):
@@ -105,9 +95,10 @@ def leave_out_hooks() -> None:
 def keep_memory() -> None:
     """Let glibc keep the memory of freed tensors, where no GPU has them.
 
-    It hands what is larger than 32 MB back to the kernel at once, which
-    clears the same memory again for the next tensor of that size. Who has
-    set one of glibc's variables, ``MALLOC_...``, keeps it.
+    It (2.36) hands what is larger than 32 MB back to the kernel at once,
+    which clears the same memory again for the next tensor of that size: an
+    image of 800 x 1344 takes up to twice as long. Who has set one of glibc's
+    variables, ``MALLOC_...``, keeps it.
     """
     import torch
 
@@ -121,34 +112,13 @@ def keep_memory() -> None:
     mallopt(trim_threshold, 2**31 - 1)
 
 
-CHANGES = {
-    'configs': Change(
-        'mmengine.config.Config finds mmvheat:: configs',
-        'configs of an editable install are not found, and those found are '
-        'built in a scope that has no registries',
-        'mmengine 0.10.7',
-        find_configs,
-    ),
-    'checkpoints': Change(
-        'mmengine.runner.CheckpointLoader reads files and URLs safely',
-        'torch >= 2.6 refuses what mmengine itself saves; official vHeat '
-        'files load nothing, their FVEs have no prefix',
-        'mmengine 0.10.7',
-        read_checkpoints,
-    ),
-    'hooks': Change(
-        'Runner and FlexibleRunner leave out a default hook that is None',
-        'mmengine allows None for its own six default hooks alone',
-        'mmengine 0.10.7',
-        leave_out_hooks,
-    ),
-    'memory': Change(
-        'glibc keeps the memory of freed tensors, on a machine without a GPU',
-        'an image of 800 x 1344 takes up to twice as long on a CPU',
-        'glibc 2.36',
-        keep_memory,
-    ),
-}
+CHANGES = dict(
+    configs=find_configs,
+    checkpoints=read_checkpoints,
+    hooks=leave_out_hooks,
+    memory=keep_memory,
+)
+"""By name; a second call of one changes nothing more."""
 
 
 def make_changes(*names: str) -> None:
@@ -171,4 +141,4 @@ def make_changes(*names: str) -> None:
             )
     for name in names:
         if name in chosen:
-            CHANGES[name].make()
+            CHANGES[name]()

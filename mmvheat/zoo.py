@@ -92,16 +92,14 @@ def select(models: list[Model], task: str | None, all_: bool) -> list[Model]:
     """
     if task is None:
         return [m for m in models if m.results or all_]
-    wanted = _TASKS[task]
-    folders = {
-        m.config.split('/')[0]
-        for m in models
-        if wanted in {result[0] for result in m.results}
-    } - {'quickstart'}
+    shown = [
+        m for m in models if _TASKS[task] in {name for name, *_ in m.results}
+    ]
+    folders = {m.config.split('/')[0] for m in shown} - {'quickstart'}
     return [
         m
         for m in models
-        if wanted in {result[0] for result in m.results}
+        if m in shown
         or (all_ and not m.results and m.config.split('/')[0] in folders)
     ]
 

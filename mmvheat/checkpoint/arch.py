@@ -87,10 +87,8 @@ def describe_backbone(
         dims.append(channels)
         blocks = {
             int(match[1])
-            for match in (
-                re.match(rf'layers\.{i}\.(\d+)\.op\.', key) for key in shapes
-            )
-            if match
+            for key in shapes
+            if (match := re.match(rf'layers\.{i}\.(\d+)\.op\.', key))
         }
         if blocks != set(range(len(blocks))) or not blocks:
             raise CheckpointError(

@@ -11,11 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arch import (
-    BackboneInfo,
-    describe_backbone,
-    is_backbone_key,
-)
+from .arch import BackboneInfo, describe_backbone, is_backbone_key
 from .reader import CheckpointError, read_file
 
 WEIGHTS = ('model', 'state_dict')
@@ -106,15 +102,12 @@ def parse_checkpoint(
         if is_backbone_key(key, prefix)
     }
     backbone = describe_backbone(shapes, source)
-    said = (
-        {}
-        if layout == 'bare'
-        else {
-            key: _to_plain(value)
-            for key, value in content.items()
-            if key not in WEIGHTS + AVERAGED_WEIGHTS + ('optimizer',)
-        }
-    )
+    left_out = (*WEIGHTS, *AVERAGED_WEIGHTS, 'optimizer')
+    said = {
+        key: _to_plain(value)
+        for key, value in content.items()
+        if layout != 'bare' and key not in left_out
+    }
     meta = said.get('meta') if isinstance(said.get('meta'), dict) else {}
     task, num_classes = _find_task(state_dict)
     accuracy = said.get('max_accuracy_ema' if ema else 'max_accuracy')

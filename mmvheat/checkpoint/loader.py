@@ -13,11 +13,7 @@ from torch import Tensor, nn
 from mmvheat.models.weights import adapt_state_dict
 
 from .arch import BackboneInfo, describe_backbone
-from .layout import (
-    Checkpoint,
-    find_nonfinite,
-    parse_checkpoint,
-)
+from .layout import Checkpoint, find_nonfinite, parse_checkpoint
 from .reader import CheckpointError
 from .scheme import load_content
 
@@ -214,7 +210,5 @@ def _report(
 
 def _summarize(keys: Sequence[str]) -> str:
     """Name the modules of some keys: ' (outnorm0, outnorm1)'."""
-    names: dict[str, None] = {}
-    for key in keys:
-        names[key.split('.')[0]] = None
+    names = dict.fromkeys(key.split('.')[0] for key in keys)
     return f' ({", ".join(names)})' if names else ''

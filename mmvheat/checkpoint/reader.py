@@ -127,16 +127,14 @@ def check_zip(path: Path) -> None:
                 damaged = archive.testzip()
                 if damaged is not None:
                     raise zipfile.BadZipFile(damaged)
-    except zipfile.BadZipFile as error:
+    except CheckpointError:
+        raise
+    except Exception as error:
         if 'not a zip file' in str(error):
             raise CheckpointError(
                 f'{path} is truncated ({path.stat().st_size:,} bytes, its '
                 'end is missing): copy or download it again'
             ) from None
-        raise CheckpointError(_damage(path, error)) from None
-    except CheckpointError:
-        raise
-    except Exception as error:
         raise CheckpointError(_damage(path, error)) from None
     mark_checked(path)
 
@@ -175,16 +173,12 @@ def _load_inertly(path: Path, map_location: Any) -> Any:
         raise CheckpointError(
             _damage(path, reason[1] if reason else error)
         ) from None
-    except EOFError:
-        raise CheckpointError(
-            f'{path} is truncated: copy or download it again'
-        ) from None
     except (torch.cuda.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
         if 'CUDA' in str(error) and 'deserialize' in str(error):
             raise  # the caller's map_location, not the file
-        if 'unexpected EOF' in str(error):
+        if isinstance(error, EOFError) or 'unexpected EOF' in str(error):
             raise CheckpointError(
                 f'{path} is truncated: copy or download it again'
             ) from None

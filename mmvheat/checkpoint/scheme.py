@@ -19,12 +19,7 @@ from torch import Tensor
 
 from .arch import is_backbone_key
 from .converter import HEAD_NAMES
-from .layout import (
-    AVERAGED_WEIGHTS,
-    WEIGHTS,
-    find_prefix,
-    strip_wrappers,
-)
+from .layout import AVERAGED_WEIGHTS, WEIGHTS, find_prefix, strip_wrappers
 from .reader import CheckpointError, check_file, read_file
 from .writer import replace_file
 

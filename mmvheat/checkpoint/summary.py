@@ -20,14 +20,7 @@ USES = {
 
 
 def summarize_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
-    """Say what a checkpoint is, as rows of a table.
-
-    Args:
-        checkpoint (Checkpoint): The checkpoint.
-
-    Returns:
-        dict[str, str]: Property and value.
-    """
+    """Say what a checkpoint is, as rows of a table: property and value."""
     info = checkpoint.backbone
     backbone = checkpoint.backbone_state()
     total = _count(checkpoint.state_dict.values())

@@ -81,9 +81,6 @@ def add_options(parser: ArgumentParser, *names: str) -> None:
 def list_images(path: str) -> dict[str, str]:
     """Find an image, or those below a folder.
 
-    Args:
-        path (str): An image or a folder.
-
     Returns:
         dict[str, str]: From sorted names below the folder to paths.
 

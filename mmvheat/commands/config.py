@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import os
 import os.path as osp
-from collections.abc import Sequence
 from traceback import walk_tb
 from typing import Any
 
@@ -32,36 +31,12 @@ _LIBRARIES = dict(
     mmseg=('mmseg.utils', 'seg'),
     mmpretrain=('mmpretrain.utils', 'cls'),
 )
-_TTA_MODELS = dict(
-    mmdet=ConfigDict(
-        type='InstanceTTAModel',
-        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-    ),
-    mmpretrain=ConfigDict(type='AverageClsScoreTTA'),
-)
-_DETECTION_KEYS = (
-    'img_id',
-    'img_path',
-    'ori_shape',
-    'img_shape',
-    'scale_factor',
-)
-_TRACKERS = dict(
-    tensorboard='TensorboardVisBackend',
-    wandb='WandbVisBackend',
-    mlflow='MLflowVisBackend',
-)
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config file, merge ``options`` and register its task library.
 
-    Args:
-        path (str): The config file.
-        options (dict, optional): ``--cfg-options``, keys with dots.
-
-    Returns:
-        Config: The config; ``cfg.default_scope`` is a registered library.
+    ``options`` are those of ``--cfg-options``, by keys with dots.
 
     Raises:
         UserError: The file is missing or unreadable, or its library is not
@@ -119,9 +94,6 @@ def merge_options(
 def register_task_library(cfg: Config) -> None:
     """Import the library named by ``cfg.default_scope`` and register it.
 
-    Args:
-        cfg (Config): A config of mmdet, mmseg or mmpretrain.
-
     Raises:
         UserError: The scope is another one, or the library is missing.
     """
@@ -173,13 +145,7 @@ def make_folder(path: str | os.PathLike, option: str) -> None:
 
 
 def enable_amp(cfg: Config, dtype: str) -> None:
-    """Train in mixed precision.
-
-    Args:
-        cfg (Config): The config to change.
-        dtype (str): ``'bf16'`` (GPU or CPU) or ``'fp16'`` with a dynamic
-            loss scale (GPU only).
-    """
+    """Train in mixed precision, ``'bf16'``, or ``'fp16'`` on a GPU."""
     _check_dtype(dtype)
     wrapper = cfg.optim_wrapper
     if dtype == 'bf16':
@@ -193,12 +159,7 @@ def enable_amp(cfg: Config, dtype: str) -> None:
 
 
 def enable_test_amp(cfg: Config, dtype: str) -> None:
-    """Test in mixed precision.
-
-    Args:
-        cfg (Config): The config to change.
-        dtype (str): ``'bf16'`` (GPU or CPU) or ``'fp16'`` (GPU only).
-    """
+    """Test in mixed precision, ``'bf16'``, or ``'fp16'`` on a GPU."""
     _check_dtype(dtype)
     cfg.test_cfg.fp16 = True  # so mmengine calls autocast of any dtype
     torch.set_autocast_dtype(
@@ -212,17 +173,6 @@ def _check_dtype(dtype: str) -> None:
             '--amp fp16 needs a GPU and none is visible; use --amp bf16, '
             'which also runs on CPU.'
         )
-
-
-def enable_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate with the batch size of this run."""
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-        raise UserError(
-            f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) '
-            f'in {cfg.filename}; add it or set the lr by --cfg-options '
-            'optim_wrapper.optimizer.lr=LR.'
-        )
-    cfg.auto_scale_lr.enable = True
 
 
 def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
@@ -266,108 +216,3 @@ def build_model(cfg: Config) -> nn.Module:
             raise UserError(
                 f'The model of {cfg.filename} cannot be built: {reason}'
             ) from error
-
-
-def enable_tta(cfg: Config) -> None:
-    """Test with test-time augmentation.
-
-    Restorers take the mean over the eight symmetries of the square.
-    Detectors and classifiers whose config has none see each image and its
-    mirror image. mmdet's ``DetTTAModel`` fails on masks, so that
-    ``InstanceTTAModel`` takes its place for a detector with a mask head.
-
-    Raises:
-        UserError: The config, of a segmentor, has no ``tta_model`` or
-            ``tta_pipeline``.
-    """
-    if cfg.default_scope == 'mmengine':
-        cfg.model.self_ensemble = True
-        return
-    dataset = innermost_dataset(cfg.test_dataloader.dataset)
-    if cfg.default_scope in _TTA_MODELS:
-        if 'tta_model' not in cfg:
-            cfg.tta_model = copy.deepcopy(_TTA_MODELS[cfg.default_scope])
-        if 'tta_pipeline' not in cfg:
-            cfg.tta_pipeline = _add_mirror_image(dataset.pipeline)
-    missing = [k for k in ('tta_model', 'tta_pipeline') if k not in cfg]
-    if missing:
-        raise UserError(
-            f'--tta needs {" and ".join(missing)} in {cfg.filename}, which '
-            'has none; inherit from default_runtime.py of mmseg, or test '
-            'without --tta.'
-        )
-    if cfg.tta_model.type == 'DetTTAModel' and _predicts_masks(cfg.model):
-        cfg.tta_model.type = 'InstanceTTAModel'
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset.pipeline = cfg.tta_pipeline
-
-
-def _add_mirror_image(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
-    """Let a test pipeline give an image and its mirror image."""
-    *steps, pack = copy.deepcopy(list(pipeline))
-    if pack.type == 'PackDetInputs':
-        keys = pack.get('meta_keys', _DETECTION_KEYS)
-        pack.meta_keys = (*keys, 'flip', 'flip_direction')
-    flips = [ConfigDict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
-    views = ConfigDict(type='TestTimeAug', transforms=[flips, [pack]])
-    return [*steps, views]
-
-
-def _predicts_masks(model: ConfigDict) -> bool:
-    heads = [model, model.get('roi_head') or {}]
-    return any(head.get('mask_head') for head in heads)
-
-
-def add_trackers(cfg: Config, names: Sequence[str]) -> None:
-    """Log scalars to ``names`` as well.
-
-    Args:
-        cfg (Config): The config to change.
-        names (Sequence[str]): Of ``tensorboard``, ``wandb``, ``mlflow``.
-
-    Raises:
-        UserError: A tracker is not installed.
-    """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise UserError(
-                f'--track {name} needs the package {name}; run pip install '
-                f'{name}.'
-            )
-        visualizer = cfg.setdefault('visualizer', dict(type='Visualizer'))
-        backends = visualizer.setdefault(
-            'vis_backends', [dict(type='LocalVisBackend')]
-        )
-        if _TRACKERS[name] not in {backend.type for backend in backends}:
-            backends.append(ConfigDict(type=_TRACKERS[name]))
-
-
-def enable_painting(cfg: Config, folder: str) -> None:
-    """Paint the images of a test by the hook of the config's library.
-
-    Args:
-        cfg (Config): The config to change.
-        folder (str): The folder to fill.
-
-    Raises:
-        UserError: The config is a restorer's.
-    """
-    if cfg.default_scope == 'mmengine':
-        raise UserError(
-            '--show-dir draws boxes, label maps and classes; restored images '
-            'are drawn by tools/infer.py.'
-        )
-    folder = osp.abspath(folder)
-    options = dict(
-        mmdet=dict(
-            type='DetVisualizationHook', draw=True, test_out_dir=folder
-        ),
-        mmseg=dict(type='SegVisualizationHook', draw=True, interval=1),
-        mmpretrain=dict(
-            type='VisualizationHook', enable=True, interval=1, out_dir=folder
-        ),
-    )
-    cfg.setdefault('default_hooks', {})
-    cfg.default_hooks.visualization = options[cfg.default_scope]
-    if cfg.default_scope == 'mmseg':  # its visualizer chooses the folder
-        cfg.visualizer.save_dir = folder

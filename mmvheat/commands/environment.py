@@ -36,10 +36,6 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
 
     On CPU the process group must be gloo, DDP takes no device ids, and
     SyncBN has no kernel.
-
-    Args:
-        cfg (Config): The config to change.
-        launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
     """
     cfg.launcher = launcher
     if cfg.get('randomness', {}).get('deterministic'):
@@ -92,46 +88,36 @@ def _rename_ranks(launcher: str) -> None:
 
 
 def replace_sync_bn(node: dict | list) -> int:
-    """Turn every ``type='SyncBN'`` below ``node`` into ``'BN'`` in place.
-
-    Args:
-        node (dict | list): A model config.
+    """Turn every ``type='SyncBN'`` in a model config into ``'BN'``.
 
     Returns:
         int: The number of settings replaced.
     """
-    replaced = 0
-    if isinstance(node, dict):
-        if node.get('type') in _SYNC_BN:
-            node['type'] = 'BN'
-            replaced += 1
-        children = node.values()
-    else:
-        children = node
-    for child in children:
-        if isinstance(child, (dict, list, tuple)):
-            replaced += replace_sync_bn(child)
-    return replaced
+    is_sync = isinstance(node, dict) and node.get('type') in _SYNC_BN
+    if is_sync:
+        node['type'] = 'BN'
+    children = node.values() if isinstance(node, dict) else node
+    return is_sync + sum(
+        replace_sync_bn(child)
+        for child in children
+        if isinstance(child, (dict, list, tuple))
+    )
 
 
 def choose_start(cfg: Config, resume: str | None) -> None:
     """Decide on the main process which checkpoint all start from.
 
-    Args:
-        cfg (Config): The config to change.
-        resume (str, optional): A checkpoint, ``'auto'`` for the newest
-            complete one of the work dir, or None to follow ``cfg.resume``.
+    ``resume`` is one, ``'auto'`` for the newest complete one of the work dir,
+    or None to follow ``cfg.resume``.
 
     Raises:
         CheckpointError: All checkpoints of the work dir are damaged.
     """
-    if resume is None and not cfg.get('resume'):
+    if resume is None and (not cfg.get('resume') or cfg.get('load_from')):
         return
     cfg.resume = True
     if resume not in (None, 'auto'):
         cfg.load_from = resume
-        return
-    if resume is None and cfg.get('load_from'):
         return
     answer = [None]
     if is_main_process():

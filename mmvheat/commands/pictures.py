@@ -6,7 +6,6 @@ import os.path as osp
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -62,21 +61,17 @@ def add_fields(parser: ArgumentParser) -> None:
     )
 
 
-def load(
-    args: Namespace, *model: str, options: dict[str, Any] | None = None
-) -> Network:
+def load(args: Namespace, *model: str) -> Network:
     """Load the network of the command line, or another with its options.
 
     Args:
         args (Namespace): The command line.
         *model (str): Config and checkpoint of another.
-        options (dict, optional): Settings besides ``--cfg-options``.
     """
     config, checkpoint = model or (args.config, args.checkpoint)
     check_checkpoint(checkpoint)
-    options = {**(args.cfg_options or {}), **(options or {})}
     return load_network(
-        config, checkpoint, device=args.device, options=options
+        config, checkpoint, device=args.device, options=args.cfg_options
     )
 
 

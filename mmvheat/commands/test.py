@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os.path as osp
+from collections.abc import Sequence
 from numbers import Real
 from operator import methodcaller
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
@@ -19,13 +21,20 @@ from mmvheat.errors import UserError, is_local_main
 
 from .arguments import add_options
 from .config import (
-    enable_painting,
     enable_test_amp,
-    enable_tta,
+    innermost_dataset,
     load_config,
     set_work_dir,
 )
 from .environment import prepare_environment
+
+_TTA_MODELS = dict(
+    mmdet=ConfigDict(
+        type='InstanceTTAModel',
+        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+    ),
+    mmpretrain=ConfigDict(type='AverageClsScoreTTA'),
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -77,14 +86,9 @@ def main() -> None:
 
 
 def load_test_config(
-    path: str, checkpoint: str, options: dict | None = None
+    path: str, checkpoint: str, options: dict | None
 ) -> Config:
     """Read a config and let it test a checkpoint.
-
-    Args:
-        path (str): The config file.
-        checkpoint (str): The checkpoint.
-        options (dict, optional): ``--cfg-options``, keys with dots.
 
     Raises:
         UserError: As :func:`load_config`; or the config tests nothing.
@@ -100,15 +104,87 @@ def load_test_config(
     return cfg
 
 
-def add_output(cfg: Config, out: str) -> None:
-    """Write predictions of the test.
+def enable_tta(cfg: Config) -> None:
+    """Test with test-time augmentation.
 
-    Args:
-        cfg (Config): The config to change.
-        out (str): A .pkl file; for segmentation a folder of label maps.
+    Restorers take the mean over the eight symmetries of the square.
+    Detectors and classifiers whose config has none see each image and its
+    mirror image. mmdet's ``DetTTAModel`` fails on masks, so that
+    ``InstanceTTAModel`` takes its place for a detector with a mask head.
 
     Raises:
-        UserError: It is the other.
+        UserError: The config, of a segmentor, has no ``tta_model`` or
+            ``tta_pipeline``.
+    """
+    if cfg.default_scope == 'mmengine':
+        cfg.model.self_ensemble = True
+        return
+    dataset = innermost_dataset(cfg.test_dataloader.dataset)
+    if cfg.default_scope in _TTA_MODELS:
+        if 'tta_model' not in cfg:
+            cfg.tta_model = copy.deepcopy(_TTA_MODELS[cfg.default_scope])
+        if 'tta_pipeline' not in cfg:
+            cfg.tta_pipeline = _add_mirror_image(dataset.pipeline)
+    missing = [k for k in ('tta_model', 'tta_pipeline') if k not in cfg]
+    if missing:
+        raise UserError(
+            f'--tta needs {" and ".join(missing)} in {cfg.filename}, which '
+            'has none; inherit from default_runtime.py of mmseg, or test '
+            'without --tta.'
+        )
+    if cfg.tta_model.type == 'DetTTAModel' and _predicts_masks(cfg.model):
+        cfg.tta_model.type = 'InstanceTTAModel'
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _add_mirror_image(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
+    """Let a test pipeline give an image and its mirror image."""
+    *steps, pack = copy.deepcopy(list(pipeline))
+    if pack.type == 'PackDetInputs' and 'meta_keys' in pack:
+        pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
+    flips = [ConfigDict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
+    views = ConfigDict(type='TestTimeAug', transforms=[flips, [pack]])
+    return [*steps, views]
+
+
+def _predicts_masks(model: ConfigDict) -> bool:
+    heads = [model, model.get('roi_head') or {}]
+    return any(head.get('mask_head') for head in heads)
+
+
+def enable_painting(cfg: Config, folder: str) -> None:
+    """Paint the images of a test into a folder by the library's own hook.
+
+    Raises:
+        UserError: The config is a restorer's.
+    """
+    if cfg.default_scope == 'mmengine':
+        raise UserError(
+            '--show-dir draws boxes, label maps and classes; restored images '
+            'are drawn by tools/infer.py.'
+        )
+    folder = osp.abspath(folder)
+    options = dict(
+        mmdet=dict(
+            type='DetVisualizationHook', draw=True, test_out_dir=folder
+        ),
+        mmseg=dict(type='SegVisualizationHook', draw=True, interval=1),
+        mmpretrain=dict(
+            type='VisualizationHook', enable=True, interval=1, out_dir=folder
+        ),
+    )
+    cfg.setdefault('default_hooks', {})
+    cfg.default_hooks.visualization = options[cfg.default_scope]
+    if cfg.default_scope == 'mmseg':  # its visualizer chooses the folder
+        cfg.visualizer.save_dir = folder
+
+
+def add_output(cfg: Config, out: str) -> None:
+    """Write predictions to a .pkl file; for segmentation, label maps.
+
+    Raises:
+        UserError: ``out`` is a file where a folder is needed, or no .pkl.
     """
     evaluators = cfg.test_evaluator
     if isinstance(evaluators, dict):
@@ -123,9 +199,8 @@ def add_output(cfg: Config, out: str) -> None:
     else:
         if not out.endswith(('.pkl', '.pickle')):
             raise UserError(f'--out {out} must end in .pkl.')
-        kind = 'DumpResults'
-        if cfg.default_scope == 'mmdet':
-            kind = 'DumpDetResults'
+        kinds = dict(mmdet='DumpDetResults')
+        kind = kinds.get(cfg.default_scope, 'DumpResults')
         evaluators = [*evaluators, dict(type=kind, out_file_path=out)]
     cfg.test_evaluator = evaluators
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+from collections.abc import Sequence
 
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 
 from mmvheat.datasets.checks import check_paths
 from mmvheat.errors import UserError, is_local_main
 
 from .arguments import add_options
-from .config import (
-    add_trackers,
-    enable_amp,
-    enable_auto_scale_lr,
-    load_config,
-    set_work_dir,
-)
+from .config import enable_amp, load_config, set_work_dir
 from .environment import choose_start, prepare_environment
+
+_TRACKERS = dict(
+    tensorboard='TensorboardVisBackend',
+    wandb='WandbVisBackend',
+    mlflow='MLflowVisBackend',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         '--track',
         nargs='+',
         default=[],
-        choices=['tensorboard', 'wandb', 'mlflow'],
+        choices=list(_TRACKERS),
         help='log to these as well',
     )
     add_options(parser, '--amp', '--cfg-options', '--launcher')
@@ -77,3 +80,34 @@ def main() -> None:
 
     runner = RUNNERS.build(cfg)
     runner.train()
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the batch size of this run."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UserError(
+            f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) '
+            f'in {cfg.filename}; add it or set the lr by --cfg-options '
+            'optim_wrapper.optimizer.lr=LR.'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def add_trackers(cfg: Config, names: Sequence[str]) -> None:
+    """Log scalars to ``tensorboard``, ``wandb`` or ``mlflow`` as well.
+
+    Raises:
+        UserError: A tracker is not installed.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(
+                f'--track {name} needs the package {name}; run pip install '
+                f'{name}.'
+            )
+        visualizer = cfg.setdefault('visualizer', dict(type='Visualizer'))
+        backends = visualizer.setdefault(
+            'vis_backends', [dict(type='LocalVisBackend')]
+        )
+        if _TRACKERS[name] not in {backend.type for backend in backends}:
+            backends.append(ConfigDict(type=_TRACKERS[name]))

@@ -20,12 +20,10 @@ _FILES = 16
 
 
 def check_paths(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check every local path that a run of ``cfg`` will open.
+    """Check every local path that splits of a run will open.
 
-    Args:
-        cfg (Config): The config.
-        splits (tuple[str]): Of ``'train'``, ``'val'``, ``'test'``; splits
-            that the config leaves out are skipped.
+    Those of ``'train'``, ``'val'``, ``'test'`` that the config leaves out are
+    skipped.
 
     Raises:
         UserError: A path does not exist.
@@ -34,7 +32,7 @@ def check_paths(cfg: Config, splits: tuple[str, ...]) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if not loader:
             continue
-        for dataset in _dataset_configs(loader.dataset):
+        for dataset in base_datasets(loader.dataset):
             _check_dataset_paths(dataset, f'{split}_dataloader')
         evaluators = cfg.get(f'{split}_evaluator') or []
         if isinstance(evaluators, dict):
@@ -55,10 +53,6 @@ def check_dataset(dataset: object, cfg: Config) -> None:
     """Check that annotations and model fit, on a built data set.
 
     Looks at up to 2,000 evenly spaced samples and opens 16 of their files.
-
-    Args:
-        dataset (object): A built data set or a wrapper of some.
-        cfg (Config): The config of the run.
 
     Raises:
         UserError: The data set is empty; files are missing; classes,
@@ -109,19 +103,8 @@ def _check_end(path: str) -> None:
         )
 
 
-def _dataset_configs(dataset: dict) -> Iterator[dict]:
-    """Yield the configs of all data sets inside wrappers."""
-    if 'dataset' in dataset:
-        yield from _dataset_configs(dataset['dataset'])
-    elif 'datasets' in dataset:
-        for inner in dataset['datasets']:
-            yield from _dataset_configs(inner)
-    else:
-        yield dataset
-
-
 def base_datasets(dataset: object) -> Iterator[object]:
-    """Yield the data sets inside wrappers."""
+    """Yield the data sets inside wrappers, or their configs."""
     if hasattr(dataset, 'datasets'):
         for inner in dataset.datasets:
             yield from base_datasets(inner)
@@ -227,13 +210,9 @@ def _check_files(infos: list[dict]) -> None:
                 )
 
 
-def _wants_masks(dataset: BaseDataset) -> bool:
-    transforms = getattr(dataset.pipeline, 'transforms', [])
-    return any(getattr(t, 'with_mask', False) for t in transforms)
-
-
 def _check_masks(dataset: BaseDataset, infos: list[dict]) -> None:
-    if not _wants_masks(dataset):
+    transforms = getattr(dataset.pipeline, 'transforms', [])
+    if not any(getattr(t, 'with_mask', False) for t in transforms):
         return
     instances = [i for info in infos for i in info.get('instances', [])]
     without = sum('mask' not in instance for instance in instances)

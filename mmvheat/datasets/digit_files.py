@@ -26,25 +26,15 @@ Z_RLE = 3
 
 @dataclass(frozen=True)
 class Split:
-    """One half of the data set and what it may paint with.
+    """One half of the data set and what it may paint with."""
 
-    Attributes:
-        name (str): 'train' or 'val'.
-        number (int): 0 or 1.
-        seed (int): Seed of the data set.
-        digits (np.ndarray): (1797, 8, 8) uint8, the whole list of digits.
-        labels (np.ndarray): (1797,) int, what they show.
-        indices (np.ndarray): The digits of this split, sorted.
-        photos (list[np.ndarray]): Its parts of the photos, RGB uint8.
-    """
-
-    name: str
-    number: int
-    seed: int
-    digits: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
-    photos: list[np.ndarray]
+    name: str  # 'train' or 'val'
+    number: int  # 0 or 1
+    seed: int  # of the data set
+    digits: np.ndarray  # (1797, 8, 8) uint8, the whole list of digits
+    labels: np.ndarray  # (1797,) int, what they show
+    indices: np.ndarray  # the digits of this split, sorted
+    photos: list[np.ndarray]  # its parts of the photos, RGB uint8
 
     def generator(self, *key: int) -> np.random.Generator:
         """Return the generator of one picture.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -113,13 +114,8 @@ def upscale_digit(digit: np.ndarray, side: int) -> np.ndarray:
 
 def find_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     """Return (y, x, height, width) of the true pixels of an (H, W) mask."""
-    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (
-        int(rows[0]),
-        int(cols[0]),
-        int(rows[-1] - rows[0] + 1),
-        int(cols[-1] - cols[0] + 1),
-    )
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return y, x, height, width
 
 
 def _paint_digit(

@@ -19,12 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm import tqdm
@@ -85,9 +82,12 @@ def make_digit_scenes(
     _check_settings(settings)
     if _is_there(root, settings, force):
         return False
-    with _folder_beside(root) as folder:
-        _write_data_set(folder, settings, progress)
-        _replace(root, folder)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with _folder_beside(root) as beside:
+        _write_data_set(Path(beside, 'new'), settings, progress)
+        if root.exists():
+            root.rename(Path(beside, 'old'))
+        Path(beside, 'new').rename(root)
     return True
 
 
@@ -127,8 +127,8 @@ def check_digit_scenes(
     """
     root = Path(root).resolve()
     meta = verify_digit_scenes(root)
-    with _folder_beside(root) as folder:
-        again = _write_data_set(folder, meta['settings'], progress)
+    with _folder_beside(root) as beside:
+        again = _write_data_set(Path(beside), meta['settings'], progress)
     if again['sha256'] != meta['sha256']:
         raise ValueError(
             f"The settings of '{root}' give other bytes now: made with "
@@ -244,25 +244,9 @@ def _sum_files(root: Path) -> str:
     return total.hexdigest()
 
 
-@contextmanager
-def _folder_beside(root: Path) -> Iterator[Path]:
-    """Lend an empty folder on the file system of ``root``; remove it after."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    folder = root.parent / f'.{root.name}.{os.getpid()}'
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace(root: Path, folder: Path) -> None:
-    """Move ``folder`` to ``root``; what was there goes last."""
-    old = folder.with_name(folder.name + '.old')
-    if root.exists():
-        root.rename(old)
-    folder.rename(root)
-    shutil.rmtree(old, ignore_errors=True)
+def _folder_beside(root: Path) -> TemporaryDirectory:
+    """Lend a folder on the file system of ``root``."""
+    return TemporaryDirectory(prefix=f'.{root.name}.', dir=root.parent)
 
 
 def _phrase(values: dict[str, Any]) -> str:

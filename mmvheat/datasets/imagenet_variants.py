@@ -40,9 +40,6 @@ def synsets() -> tuple[str, ...]:
 def folder_classes(variant: str) -> dict[str, tuple[int, ...]]:
     """Return the classes that every folder of a variant stands for.
 
-    Args:
-        variant (str): One of :data:`VARIANTS`.
-
     Returns:
         dict[str, tuple[int]]: From the name of a folder to indices, from 0
         to 999, any of which is a right answer.
@@ -64,13 +61,6 @@ def folder_classes(variant: str) -> dict[str, tuple[int, ...]]:
 
 
 def class_indices(variant: str) -> tuple[int, ...]:
-    """Return the classes that a variant has at all, rising.
-
-    Args:
-        variant (str): One of :data:`VARIANTS`.
-
-    Returns:
-        tuple[int]: Indices from 0 to 999.
-    """
+    """Return the classes that a variant has at all, from 0 to 999, rising."""
     groups = folder_classes(variant).values()
     return tuple(sorted(i for group in groups for i in group))

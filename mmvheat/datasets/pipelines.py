@@ -10,11 +10,7 @@ from .checks import unreadable_file
 
 
 class PipelineNamingFiles:
-    """A transform pipeline that says which file it failed on.
-
-    Args:
-        pipeline (Callable): The pipeline to run.
-    """
+    """Run a pipeline; where an image file is at fault, say so."""
 
     def __init__(self, pipeline: Callable) -> None:
         self.pipeline = pipeline

@@ -18,11 +18,6 @@ def check_photographs(
 ) -> None:
     """Check files, channels, and sizes of pairs and of patches.
 
-    Args:
-        dataset (BaseDataset): A ``RestorationDataset``.
-        infos (list[dict]): Those of its samples to look at.
-        cfg (Config): The config of the run.
-
     Raises:
         UserError: They do not fit each other or the network.
     """

@@ -25,9 +25,6 @@ SPLITS = {
 def make_photographs(root: str | Path) -> bool:
     """Copy the photographs to ``root/{train,val,test}``, all or nothing.
 
-    Args:
-        root (str | Path): The folder to make.
-
     Returns:
         bool: True if it was made, False if all of it is there.
 

@@ -9,13 +9,11 @@ from mmvheat.errors import UserError
 
 from .records import DataSet, Findings, Sample, Shape, Thing
 
+_FAR = 10  # images: pycocotools takes memory for every pixel of an edge
+
 
 def clean(data: DataSet) -> None:
-    """Make labels fit the images, whose sizes are known by now.
-
-    Args:
-        data (DataSet): The data set to change; findings say what was done.
-    """
+    """Make labels fit the images, whose sizes are known by now."""
     for sample in data.samples:
         if data.in_shares:
             _to_pixels(sample)
@@ -64,18 +62,6 @@ def keep_outlines(data: DataSet) -> None:
         sample.things = [t for t in sample.things if t.shape is not None]
 
 
-def check_size(sample: Sample, listed: tuple, findings: Findings) -> None:
-    """Compare the size that labels name with that of the image."""
-    if all(listed) and tuple(listed) != sample.size:
-        findings.add(
-            'size that is not of the image',
-            sample.place,
-            f'{listed[0]}x{listed[1]} for {sample.path}, which has '
-            f'{sample.size[0]}x{sample.size[1]}',
-            'the size of the image counts; look whether the labels fit',
-        )
-
-
 def _to_pixels(sample: Sample) -> None:
     width, height = sample.size
     for thing in sample.things:
@@ -101,7 +87,9 @@ def _clean_thing(thing: Thing, sample: Sample, findings: Findings) -> bool:
     if isinstance(thing.shape, list):
         whole = [p for p in thing.shape if _is_polygon(p)]
         if len(whole) < len(thing.shape):
-            points = min(_count(p) for p in thing.shape)
+            points = min(
+                len(p) // 2 if isinstance(p, list) else 0 for p in thing.shape
+            )
             findings.add(
                 'polygon of fewer than 3 points',
                 thing.place,
@@ -111,12 +99,19 @@ def _clean_thing(thing: Thing, sample: Sample, findings: Findings) -> bool:
             if not whole:
                 return leave_out('object without area', 'no polygon is left')
         thing.shape = whole
-    elif isinstance(thing.shape, dict) and not _fits(thing.shape, sample):
-        size = thing.shape.get('size')
-        return leave_out(
-            'mask of another size',
-            f'{size} for an image of {list(sample.size[::-1])} (H, W)',
-        )
+        far = max(abs(value) for polygon in whole for value in polygon)
+        if far > _FAR * max(sample.size):
+            return leave_out(
+                'outline far outside the image',
+                f'{thing.name!r} reaches as far as {far:.5g} pixels',
+            )
+    elif isinstance(thing.shape, dict):
+        size, wanted = thing.shape.get('size'), list(sample.size[::-1])
+        if list(size or ()) != wanted:
+            return leave_out(
+                'mask of another size',
+                f'{size} for an image of {wanted} (H, W)',
+            )
     if thing.shape and not thing.box:
         try:
             thing.box = _box_of(thing.shape)
@@ -161,17 +156,13 @@ def _clean_thing(thing: Thing, sample: Sample, findings: Findings) -> bool:
 
 
 def _count_pixels(shape: Shape, size: tuple[int, int]) -> float:
-    from pycocotools import mask as coco
+    from pycocotools import mask as coco  # there with mmdet alone
 
-    return float(coco.area(as_code(shape, size)))
+    return float(coco.area(_as_code(shape, size)))
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _count(polygon: object) -> int:
-    return len(polygon) // 2 if isinstance(polygon, list) else 0
 
 
 def _is_polygon(polygon: object) -> bool:
@@ -184,26 +175,18 @@ def _is_polygon(polygon: object) -> bool:
     )
 
 
-def _fits(code: dict, sample: Sample) -> bool:
-    return list(code.get('size') or ()) == list(sample.size[::-1])
-
-
-def _box_of(shape: list | dict) -> tuple[float, float, float, float]:
+def _box_of(shape: Shape) -> tuple[float, float, float, float]:
     from pycocotools import mask as coco
 
     if isinstance(shape, dict):
-        return tuple(map(float, coco.toBbox(as_code(shape))))
+        return tuple(map(float, coco.toBbox(_as_code(shape))))
     xs = [x for polygon in shape for x in polygon[::2]]
     ys = [y for polygon in shape for y in polygon[1::2]]
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
-def as_code(shape: list | dict, size: tuple[int, int] = (0, 0)) -> dict:
-    """The compressed run-length code of an outline.
-
-    Args:
-        shape (list | dict): Polygons, or a code of either kind.
-        size (tuple[int, int]): Width and height of the image, for polygons.
+def _as_code(shape: Shape, size: tuple[int, int] = (0, 0)) -> dict:
+    """The compressed code of an outline; polygons need the image's size.
 
     Raises:
         ValueError: The runs of a code are not all pixels of its image.
@@ -250,15 +233,13 @@ def _check_map(sample: Sample, data: DataSet) -> bool:
     width, height = data.maps.scans[sample.label_map].size
     if (width, height) == sample.size:
         return True
-    what = (
-        f'{width}x{height} for an image of {"x".join(map(str, sample.size))}'
-    )
+    image = f'{"x".join(map(str, sample.size))} ({osp.basename(sample.path)})'
     ratio = width * sample.size[1] / (height * sample.size[0])
     same = abs(ratio - 1) < 0.01
     data.findings.add(
         'mask of another size',
         sample.place,
-        f'{what} ({osp.basename(sample.path)})',
+        f'{width}x{height} for an image of {image}',
         'scaled to the image, by the nearest pixel' if same else 'left out',
     )
     return same

@@ -31,13 +31,7 @@ _LEAST_LR = dict(  # below, AdamW hardly moves a new head
 def write_config(
     data: DataSet, base: Base, fit: Fit, title: str
 ) -> dict[str, str]:
-    """Write the config.
-
-    Args:
-        data (DataSet): The data, with splits and a palette.
-        base (Base): The config to inherit.
-        fit (Fit): Sizes, batch and schedule.
-        title (str): Name of the data.
+    """Write the config of data that have splits and a palette.
 
     Returns:
         dict[str, str]: Texts by file name: the config, what it inherits
@@ -122,9 +116,12 @@ def _data(
             inner['pipeline'] = Code(pipeline)
         return inner
 
-    size = {}
-    if data.task == 'classification':
-        size = dict(batch_size=fit.batch)
+    def loader(name: str) -> dict:
+        inner = dict(dataset=Code(name))
+        if data.task == 'classification':
+            inner = dict(batch_size=fit.batch, **inner)
+        return inner
+
     test = 'test' if data.of_split('test') else 'val'
     lines = [
         '# Images are read where they are; labels were converted into labels/',
@@ -140,15 +137,13 @@ def _data(
             'train_dataloader',
             dict(batch_size=fit.batch, dataset=Code('train')),
         ),
-        *assign('val_dataloader', dict(**size, dataset=Code('val'))),
+        *assign('val_dataloader', loader('val')),
     ]
     if test == 'test':
         lines += assign('test', dataset('test', _TEST))
-        inner = dict(**size, dataset=Code('test'))
-        lines += assign('test_dataloader', inner)
+        lines += assign('test_dataloader', loader('test'))
     elif '_delete_' in common:  # which works once
-        inner = dict(**size, dataset=Code('dict(val)'))
-        lines += assign('test_dataloader', inner)
+        lines += assign('test_dataloader', loader('dict(val)'))
     else:
         lines.append('test_dataloader = val_dataloader')
     return [*lines, *_evaluators(data, test)]
@@ -259,22 +254,19 @@ def _schedule(data: DataSet, base: Base, fit: Fit) -> list[str]:
     lines += assign('optim_wrapper', wrapper)
     lines += assign('auto_scale_lr', dict(base_batch_size=fit.images))
     lines += comment(fit.reasons['epochs'])
-    steps, total = fit.steps(data), fit.epochs
-    if data.task == 'segmentation':
-        total *= steps  # the loop counts iterations
+    steps, total, unit = fit.steps(data), fit.epochs, 'max_epochs'
+    if data.task == 'segmentation':  # the loop counts iterations
+        total, unit = total * steps, 'max_iters'
     every = max(1, total // 10)
     warm_up = min(1000, fit.epochs * steps // 10)
-    length = dict(max_epochs=total, val_interval=every)
-    if data.task == 'segmentation':
-        length = dict(max_iters=total, val_interval=every)
-    lines += assign('train_cfg', length)
+    lines += assign('train_cfg', {unit: total, 'val_interval': every})
     lines += assign(
         'param_scheduler', _scheduler(data.task, total, warm_up, steps)
     )
     if base.cfg.get('custom_hooks'):
         lines.append('custom_hooks = []  # averaged weights need a long run')
-    keep = dict(interval=every, max_keep_ckpts=1)
-    keep['save_best'] = _METRICS[data.task]
+    best = _METRICS[data.task]
+    keep = dict(interval=every, max_keep_ckpts=1, save_best=best)
     lines += assign('default_hooks', dict(checkpoint=keep))
     return [*lines, *assign('randomness', dict(seed=0))]
 

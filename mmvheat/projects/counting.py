@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
-from .records import DataSet
-
-SPLITS = ('train', 'val', 'test')
+from .records import SPLITS, DataSet
 
 
 def count_classes(data: DataSet, split: str) -> Counter:

@@ -33,22 +33,15 @@ _LEAST_OBJECT = 32  # pixels a side; smaller ones are enlarged, at most twice
 
 @dataclass
 class Fit:
-    """What was chosen, and why.
+    """What was chosen, and why."""
 
-    Attributes:
-        scale (tuple[int, int]): Long and short side in pixels that images
-            are resized to; for classification the crop, twice.
-        batch (int): Images a step.
-        epochs (int): Times that every image is seen.
-        gpus (int): GPUs that train together.
-        reasons (dict[str, str]): A sentence for 'scale', 'batch', 'epochs'.
-    """
-
+    # Long and short side in pixels that images are resized to; for
+    # classification the crop, twice.
     scale: tuple[int, int]
-    batch: int
-    epochs: int
-    gpus: int
-    reasons: dict[str, str]
+    batch: int  # images a GPU and step
+    epochs: int  # times that every image is seen
+    gpus: int  # that train together
+    reasons: dict[str, str]  # a sentence for 'scale', 'batch', 'epochs'
 
     @property
     def images(self) -> int:
@@ -66,13 +59,10 @@ def fit(
     """Choose them.
 
     Args:
-        data (DataSet): The data set.
+        data (DataSet): The data set, with splits.
         base_scale (tuple[int, int]): Long and short side of the recipe.
         size (str): 't', 's' or 'b', the size of the backbone.
         gpus (int): GPUs that will train together. Defaults to 1.
-
-    Returns:
-        Fit: The choices.
     """
     train = data.of_split('train')
     reasons = {}

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from mmvheat.errors import UserError
 
-from .records import Findings
+from .records import DataSet, Findings, Sample
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 SPLIT_WORDS = dict(
@@ -27,20 +27,19 @@ _SPLIT = re.compile(
 class Folder:
     """The files below a folder.
 
-    Args:
-        root (str): The folder.
-        findings (Findings): Gets what is odd about the files themselves.
-
     Attributes:
+        root (str): Its absolute path.
         files (list[str]): Sorted paths, relative to ``root``.
+        findings (Findings): What is odd about the files, and in them.
 
     Raises:
         UserError: There is no such folder, or nothing in it.
     """
 
-    def __init__(self, root: str, findings: Findings) -> None:
+    def __init__(self, root: str) -> None:
         self.root = osp.abspath(root)
-        self.findings = findings
+        self.findings = Findings()
+        self.report = self.findings.add
         if not osp.isdir(root):
             raise UserError(
                 f'{root} does not exist; give the folder of your data.'
@@ -54,7 +53,7 @@ class Folder:
                 'images and labels.'
             )
         if not os.access(root, os.W_OK):
-            findings.add(
+            self.report(
                 'read-only folder',
                 root,
                 'it may not be written to',
@@ -68,7 +67,7 @@ class Folder:
             real = osp.realpath(folder)
             inside = osp.relpath(folder, self.root)
             if real in entered:
-                self.findings.add(
+                self.report(
                     'folder linked twice',
                     inside,
                     f'its target {real} was looked at already',
@@ -91,20 +90,16 @@ class Folder:
         full = osp.join(self.root, path)
         if osp.islink(full):
             if not osp.exists(full):
-                self.findings.add(
-                    'broken link', path, 'its target is gone', 'left out'
-                )
+                self.report('broken link', path, 'its target is gone')
                 return False
-            self.findings.add(
-                'symbolic link', path, 'a link to a file', 'followed'
-            )
+            self.report('symbolic link', path, 'a link to a file', 'followed')
         try:
             path.encode()
             is_plain = path == path.strip() and path.isprintable()
         except UnicodeEncodeError:
             is_plain = False
         if not is_plain:
-            self.findings.add(
+            self.report(
                 'name that no list can hold',
                 repr(path),
                 'it begins or ends with a space, or is no printable UTF-8',
@@ -176,6 +171,12 @@ class Folder:
         """The absolute path of a file."""
         return osp.join(self.root, path)
 
+    def data_set(
+        self, kind: str, task: str, classes: list[str], samples: list[Sample]
+    ) -> DataSet:
+        """What was read from here, in the format ``kind``."""
+        return DataSet(self.root, kind, task, classes, samples, self.findings)
+
     @cached_property
     def listed_splits(self) -> dict[str, str]:
         """Splits by stem, as ``ImageSets/*/train.txt`` and others have them.
@@ -208,7 +209,7 @@ class Folder:
             # In lists of one class, -1 or 1 follows.
             named.add(stem if stem in stems else line.split()[0])
         if lines and not named & stems:
-            self.findings.add(
+            self.report(
                 'list that names no image',
                 path,
                 f'none of its {len(lines)} lines, the first is {lines[0]!r}',
@@ -256,10 +257,5 @@ def _compose(name: str) -> str:
 
 def shared_end(first: str, second: str) -> int:
     """How many names at the ends of two paths are the same."""
-    pairs = zip(reversed(first.split('/')), reversed(second.split('/')))
-    count = 0
-    for one, other in pairs:
-        if one != other:
-            break
-        count += 1
-    return count
+    ends = [path.split('/')[::-1] for path in (first, second)]
+    return len(osp.commonprefix(ends))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from .records import DataSet
 
@@ -18,20 +18,12 @@ _TURNED = (5, 6, 7, 8)  # its values that swap width and height
 
 
 class Probe(NamedTuple):
-    """What a file turned out to be.
+    """What a file turned out to be."""
 
-    Attributes:
-        size (tuple[int, int]): Width and height as mmcv reads the image,
-            that is, turned as its camera says.
-        digest (str): Hash of its bytes.
-        fault (str): Why it cannot be read, or ''.
-        turned (bool): Whether a camera's orientation swaps the sides.
-    """
-
-    size: tuple[int, int] = (0, 0)
-    digest: str = ''
-    fault: str = ''
-    turned: bool = False
+    size: tuple[int, int] = (0, 0)  # width and height as mmcv reads the image
+    digest: str = ''  # hash of its bytes
+    fault: str = ''  # why it cannot be read, or ''
+    turned: bool = False  # whether a camera's orientation swaps the sides
 
 
 def probe(path: str) -> Probe:
@@ -50,10 +42,19 @@ def probe(path: str) -> Probe:
             if image.format not in _ALIKE:
                 size, turned = _size_of_opencv(content, image.format), False
     except Exception as error:  # Pillow raises a dozen kinds
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        return Probe(fault=reason.replace(path, 'the file'))
+        return Probe(fault=name_fault(error, path))
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     return Probe(size, digest, '', turned)
+
+
+def name_fault(error: Exception, path: str) -> str:
+    """Why a file cannot be read as an image, in one line."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return 'it is no image of a known format'  # Pillow names an object
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    return reason.replace(path, 'the file')
 
 
 def _size_of_opencv(content: bytes, kind: str) -> tuple[int, int]:
@@ -70,16 +71,8 @@ def _size_of_opencv(content: bytes, kind: str) -> tuple[int, int]:
     return pixels.shape[1::-1]
 
 
-def probe_all(paths: list[str], progress: bool = True) -> list[Probe]:
-    """Probe files in threads; links to one file are read once.
-
-    Args:
-        paths (list[str]): Absolute paths.
-        progress (bool): Whether to show a bar. Defaults to True.
-
-    Returns:
-        list[Probe]: One a path.
-    """
+def _probe_all(paths: list[str]) -> list[Probe]:
+    """Probe files in threads; links to one file are read once."""
     keys = []
     for path in paths:
         try:
@@ -88,34 +81,41 @@ def probe_all(paths: list[str], progress: bool = True) -> list[Probe]:
         except OSError:
             keys.append(path)
     first = dict(zip(reversed(keys), reversed(paths)))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar = tqdm(
-            pool.map(probe, first.values()),
-            total=len(first),
-            desc='images',
-            unit='image',
-            disable=not progress or None,
-            mininterval=0.5,
-        )
-        found = dict(zip(first, bar))
+    probes = thread_map(
+        probe,
+        first.values(),
+        tqdm_class=tqdm,
+        max_workers=os.cpu_count(),
+        desc='images',
+        unit='image',
+        disable=None,  # where nobody sees it
+        mininterval=0.5,
+    )
+    found = dict(zip(first, probes))
     return [found[key] for key in keys]
 
 
-def check_images(data: DataSet, progress: bool = True) -> None:
+def check_images(data: DataSet) -> None:
     """Fill in sizes and hashes, and leave out images that are broken.
 
-    Args:
-        data (DataSet): The data set to change.
-        progress (bool): Whether to show a bar. Defaults to True.
+    Sizes that the labels name are compared with those of the images.
     """
     paths = [os.path.join(data.root, s.path) for s in data.samples]
     whole = []
-    for sample, found in zip(data.samples, probe_all(paths, progress)):
+    for sample, found in zip(data.samples, _probe_all(paths)):
         if found.fault:
-            data.findings.add(
-                'broken image', sample.path, found.fault, 'left out'
-            )
+            data.findings.add('broken image', sample.path, found.fault)
             continue
+        if all(sample.size) and tuple(sample.size) != found.size:
+            listed, size = (
+                'x'.join(map(str, s)) for s in (sample.size, found.size)
+            )
+            data.findings.add(
+                'size that is not of the image',
+                sample.place,
+                f'{listed} for {sample.path}, which has {size}',
+                'the size of the image counts; look whether the labels fit',
+            )
         sample.size, sample.digest = found.size, found.digest
         if found.turned:
             data.findings.add(

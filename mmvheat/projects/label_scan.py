@@ -7,29 +7,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .images import name_fault
 from .map_names import Colour
 
 _MOST_COLOURS = 1000  # in one file; a photograph has more
 
 
 class Scan(NamedTuple):
-    """What is in one label map.
+    """What is in one label map."""
 
-    Attributes:
-        kind (str): 'numbers' or 'colours'; 'grey' for three channels that
-            are equal, the numbers of which are counted; '' if it cannot be
-            read.
-        counts (dict): Pixels of each number or RGB colour.
-        palette (dict): The RGB colour of each number, if it has a palette.
-        size (tuple[int, int]): Width and height in pixels.
-        fault (str): Why it cannot be used, or ''.
-    """
-
+    # 'numbers' or 'colours'; 'grey' for three channels that are equal, the
+    # numbers of which are counted; '' if it cannot be read.
     kind: str = ''
-    counts: dict = {}
-    palette: dict = {}
-    size: tuple[int, int] = (0, 0)
-    fault: str = ''
+    counts: dict = {}  # pixels of each number or RGB colour
+    palette: dict = {}  # the RGB colour of each number, if it has a palette
+    size: tuple[int, int] = (0, 0)  # width and height
+    fault: str = ''  # why it cannot be used, or ''
 
 
 def scan_map(path: str) -> Scan:
@@ -37,8 +30,7 @@ def scan_map(path: str) -> Scan:
     try:
         values, palette = open_map(path)
     except Exception as error:  # Pillow raises a dozen kinds
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        return Scan(fault=reason.replace(path, 'the file'))
+        return Scan(fault=name_fault(error, path))
     size = values.shape[1::-1]
     is_grey = values.ndim == 3 and (values == values[..., :1]).all()
     if values.ndim == 2 or is_grey:

@@ -66,41 +66,35 @@ class LabelMaps:
 
     def count_pixels(self, path: str) -> Counter:
         """The pixels of each class in a map, by number."""
-        scan = self.scans[path]
-        counts = colours_of(scan) if self.by_colour else scan.counts
         pixels = Counter()
-        for value, count in counts.items():
+        for value, count in self._count_values(path).items():
             pixels[self.table.get(value, IGNORED)] += count
         return pixels
 
+    def _count_values(self, path: str) -> dict:
+        scan = self.scans[path]
+        return colours_of(scan) if self.by_colour else scan.counts
+
     def read(self, path: str, size: tuple[int, int]) -> np.ndarray:
-        """A map as mmseg reads it.
+        """A map as mmseg reads it, (H, W) uint8: class numbers, 255 ignored.
 
-        Args:
-            path (str): The map.
-            size (tuple[int, int]): Width and height of its image.
-
-        Returns:
-            np.ndarray: (H, W) uint8, class numbers and 255 for ignored.
+        It gets the size, width and height, of its image.
         """
         from PIL import Image
 
         values, palette = open_map(path)
-        if not self.by_colour:
-            values = values if values.ndim == 2 else values[..., 0]
-            labels = np.full(values.shape, IGNORED, np.uint8)
-            for value in self.scans[path].counts:
-                labels[values == value] = self.table.get(value, IGNORED)
-        else:
+        if self.by_colour:
             if values.ndim == 2:
-                colours = np.array(
-                    [palette.get(i, (0, 0, 0)) for i in range(256)]
-                )
-                values = colours[values]
-            packed = pack(values)
-            labels = np.full(packed.shape, IGNORED, np.uint8)
-            for colour, number in self.table.items():
-                labels[packed == pack(np.array(colour))] = number
+                black = (0, 0, 0)
+                colours = [palette.get(i, black) for i in range(256)]
+                values = np.array(colours)[values]
+            values = pack(values)
+        elif values.ndim == 3:
+            values = values[..., 0]
+        labels = np.full(values.shape, IGNORED, np.uint8)
+        for value in self._count_values(path):
+            found = pack(np.array(value)) if self.by_colour else value
+            labels[values == found] = self.table.get(value, IGNORED)
         if labels.shape != size[::-1]:
             image = Image.fromarray(labels)
             labels = np.array(image.resize(size, Image.Resampling.NEAREST))
@@ -111,9 +105,7 @@ class LabelMaps:
         for sample in samples:
             reason = fault(self.scans[sample.label_map])
             if reason:
-                self.findings.add(
-                    'broken label file', sample.place, reason, 'left out'
-                )
+                self.findings.add('broken label file', sample.place, reason)
             else:
                 kept.append(sample)
         return kept

@@ -29,13 +29,10 @@ _NUMBER_NAME = re.compile(  # 3: name
 
 @dataclass
 class MapNames:
-    """Names of classes.
+    """Names of classes by the number or colour in a map.
 
-    Attributes:
-        numbers (dict[int, str]): By the number in the map.
-        colours (dict[Colour, str]): By the colour in the map.
-        listed (list[str]): In their order, where a file has names alone.
-        places (list[tuple[str, Place]]): All names, and where they stand.
+    ``listed`` are those of a file that has names alone, in their order;
+    ``places`` has all names, and where they stand.
     """
 
     numbers: dict[int, str] = field(default_factory=dict)

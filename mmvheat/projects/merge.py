@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, unified_diff
 from typing import NamedTuple
 
 
 class Conflict(NamedTuple):
-    """Lines that both sides changed; those of the user were kept.
+    """Lines that both sides changed; those of the user were kept."""
 
-    Attributes:
-        line (int): Where they begin in the result, counted from 1.
-        mine (list[str]): The user's.
-        theirs (list[str]): Those that would be written now.
-    """
-
-    line: int
-    mine: list[str]
-    theirs: list[str]
+    line: int  # where they begin in the result, counted from 1
+    mine: list[str]  # the user's
+    theirs: list[str]  # those that would be written now
 
 
 def merge(base: str, mine: str, theirs: str) -> tuple[str, list[Conflict]]:
-    """Merge two changed versions of a text.
-
-    Args:
-        base (str): What both come from.
-        mine (str): The user's version.
-        theirs (str): The new version.
+    """Merge ``theirs`` into ``mine``, both of which come from ``base``.
 
     Returns:
         tuple[str, list[Conflict]]: The text with the changes of both, and
@@ -44,6 +33,30 @@ def merge(base: str, mine: str, theirs: str) -> tuple[str, list[Conflict]]:
             conflicts.append(Conflict(len(result) + 1, ours, new))
             result += ours
     return ''.join(result), conflicts
+
+
+def show_merge(
+    name: str, mine: str, merged: str, conflicts: list[Conflict]
+) -> None:
+    """Print how a file changes, and its conflicts."""
+    lines = unified_diff(
+        mine.splitlines(),
+        merged.splitlines(),
+        f'{name} (yours)',
+        f'{name} (updated)',
+        lineterm='',
+        n=1,
+    )
+    text = '\n'.join(lines)
+    print(text or f'{name}: no change')
+    for conflict in conflicts:
+        print(
+            f'conflict: {name}:{conflict.line}: you changed these lines, and '
+            'they would change now; yours were kept:'
+        )
+        for sign, side in (('yours', conflict.mine), ('now', conflict.theirs)):
+            for line in side or ['(nothing)\n']:
+                print(f'  {sign:>5} | {line.rstrip()}')
 
 
 def _by_line(

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from mmvheat.errors import UserError
-from mmvheat.zoo import Model, list_models
+from mmvheat.zoo import ROOT, Model, list_models
 
 # By task: folders of configs whose number of classes stands in plain dicts.
 _FOLDERS = dict(
@@ -37,23 +37,14 @@ _LIBRARIES = dict(
 
 @dataclass
 class Base:
-    """A config to inherit.
+    """A config to inherit."""
 
-    Attributes:
-        name (str): Its path for ``_base_``, ``mmvheat::...``.
-        model (Model): Its entry in the metafile.
-        task (str): What it learns.
-        cfg (Config): Its content.
-        weights (str): A local file of weights, or ''.
-        url (str): Where the weights come from.
-    """
-
-    name: str
-    model: Model
-    task: str
+    name: str  # for ``_base_``, 'mmvheat::...'
+    model: Model  # its entry in the metafile
+    task: str  # what it learns
     cfg: Config
-    weights: str
-    url: str
+    weights: str  # a local file, or ''
+    url: str  # where the weights come from
 
     @property
     def short(self) -> str:
@@ -109,11 +100,10 @@ def choose_base(
             f'leave --model out, or take one of {", ".join(names)}.'
         )
     name = f'mmvheat::{model.config}'
-    cfg = Config.fromfile(str(_path_of(model)))
+    cfg = Config.fromfile(str(ROOT / 'configs' / model.config))
     url = model.weights or cfg.get('checkpoint') or ''
-    return Base(
-        name, model, learns, cfg, find_weights(url, weights, near), url
-    )
+    file = _find_weights(url, weights, near)
+    return Base(name, model, learns, cfg, file, url)
 
 
 def _supported() -> list[tuple[Model, str]]:
@@ -125,16 +115,12 @@ def _supported() -> list[tuple[Model, str]]:
     ]
 
 
-def _path_of(model: Model) -> Path:
-    return Path(__file__).parents[1] / '.mim/configs' / model.config
-
-
 def _shorten(name: str) -> str:
     """A config's name as far as that of the backbone."""
     return re.match(r'.*?(vheat|swin)-\w', name)[0]
 
 
-def find_weights(url: str, wanted: str | None, near: str = '.') -> str:
+def _find_weights(url: str, wanted: str | None, near: str) -> str:
     """A local file of weights, as an absolute path, or ''.
 
     Raises:
@@ -165,13 +151,6 @@ def fit_heads(model: ConfigDict, count: int) -> dict:
 
     One card has nothing to synchronise, so that SyncBN becomes BN, which
     runs on a CPU too.
-
-    Args:
-        model (ConfigDict): The model of a config.
-        count (int): The number of classes.
-
-    Returns:
-        dict: Nested, the parts that change.
     """
     changes = {}
     for key, value in model.items():

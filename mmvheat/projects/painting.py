@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import cv2
+import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
@@ -17,21 +18,14 @@ from mmvheat.commands.config import load_config
 
 _CELL = 400  # pixels a side that images are painted at: names can be read
 _COLUMNS = 3
+_COUNT = 6  # of each split
 
 
-def paint_samples(
-    config: Path, folder: Path, seed: int, count: int = 6
-) -> list[str]:
+def paint_samples(config: Path, folder: Path, seed: int) -> list[str]:
     """Paint samples of train and val as the written config reads them.
 
-    Args:
-        config (Path): The config of the project.
-        folder (Path): Where pictures go.
-        seed (int): Which samples are drawn.
-        count (int): How many of each split. Defaults to 6.
-
     Returns:
-        list[str]: Names of the pictures.
+        list[str]: Names of the pictures, which go into ``folder``.
     """
     cfg = load_config(str(config))
     init_default_scope(cfg.default_scope)
@@ -48,7 +42,7 @@ def paint_samples(
         random.Random(seed).shuffle(chosen)
         pictures = [
             _paint(cfg, visualizer, dataset, index)
-            for index in sorted(chosen[:count])
+            for index in sorted(chosen[:_COUNT])
         ]
         if pictures:
             names.append(f'samples_{split}.jpg')
@@ -68,7 +62,7 @@ def _build(cfg: Config, split: str) -> object:
             dict(
                 type='LoadAnnotations',
                 with_bbox=True,
-                with_mask='segm' in _metrics(cfg),
+                with_mask='segm' in cfg.val_evaluator.get('metric', []),
             ),
             resize,
             dict(type='PackDetInputs'),
@@ -85,11 +79,6 @@ def _build(cfg: Config, split: str) -> object:
         settings.filter_cfg = None
     with redirect_stdout(io.StringIO()):  # pycocotools talks
         return DATASETS.build(settings)
-
-
-def _metrics(cfg: Config) -> list[str]:
-    found = cfg.val_evaluator.get('metric', [])
-    return [found] if isinstance(found, str) else list(found)
 
 
 def _paint(
@@ -124,30 +113,21 @@ def _paint(
 
 
 def make_sheet(pictures: list[np.ndarray]) -> np.ndarray:
-    """Set pictures side by side, each scaled into a square cell.
+    """Set RGB pictures side by side, each scaled into a square cell."""
+    gap, white, rows = 8, (255,) * 3, []
+    for start in range(0, len(pictures), _COLUMNS):
+        cells = list(map(_fit_cell, pictures[start : start + _COLUMNS]))
+        shape = (max(map(len, cells)) + gap, _CELL + gap)
+        cells = [mmcv.impad(c, shape=shape, pad_val=white) for c in cells]
+        row = np.hstack(cells)
+        shape = (len(row), (rows or [row])[0].shape[1])  # the last is short
+        rows.append(mmcv.impad(row, shape=shape, pad_val=white))
+    return mmcv.impad(np.vstack(rows), padding=(gap, gap, 0, 0), pad_val=white)
 
-    Args:
-        pictures (list[np.ndarray]): RGB, uint8.
 
-    Returns:
-        np.ndarray: RGB, white where nothing is.
-    """
-    gap = 8
-    cells = []
-    for picture in pictures:
-        height, width = picture.shape[:2]
-        factor = _CELL / max(height, width)
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        cells.append(cv2.resize(picture, size, interpolation=how))
-    rows = [cells[i : i + _COLUMNS] for i in range(0, len(cells), _COLUMNS)]
-    heights = [max(len(cell) for cell in row) + gap for row in rows]
-    columns = min(_COLUMNS, len(cells))
-    size = (sum(heights) + gap, columns * (_CELL + gap) + gap, 3)
-    sheet, top = np.full(size, 255, np.uint8), gap
-    for row, height in zip(rows, heights):
-        for index, cell in enumerate(row):
-            left = gap + index * (_CELL + gap)
-            sheet[top : top + len(cell), left : left + cell.shape[1]] = cell
-        top += height
-    return sheet
+def _fit_cell(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    factor = _CELL / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    how = 'area' if factor < 1 else 'bicubic'
+    return mmcv.imresize(picture, size, interpolation=how)

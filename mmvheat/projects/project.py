@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import os.path as osp
@@ -18,12 +17,12 @@ from mmvheat.checkpoint.writer import replace_file
 from mmvheat.errors import UserError
 from mmvheat.version import __version__
 
-from .clean import check_size, clean, keep_outlines
+from .clean import clean, keep_outlines
 from .config_text import recipe_scale, write_config
 from .counting import summarize
 from .fitting import Fit, fit
 from .images import check_images
-from .merge import Conflict, merge
+from .merge import merge, show_merge
 from .models import Base, choose_base
 from .painting import paint_samples
 from .palette import choose_palette
@@ -40,27 +39,16 @@ _SPLITS = 'labels/splits.csv'
 
 @dataclass
 class Options:
-    """What the user asked for; kept in the project for ``--update``.
+    """What the user asked for; kept in the project for ``--update``."""
 
-    Attributes:
-        data (str): The data, an absolute path.
-        format (str, optional): A key of ``READERS``.
-        model (str, optional): The beginning of a config's name.
-        weights (str, optional): A checkpoint, or 'none'.
-        batch (int, optional): Images a GPU and step.
-        gpus (int): GPUs that train together.
-        seed (int): Seed of the split and of the samples shown.
-        title (str): Name of the data, which stays when they move.
-    """
-
-    data: str
-    format: str | None = None
-    model: str | None = None
-    weights: str | None = None
-    batch: int | None = None
-    gpus: int = 1
-    seed: int = 0
-    title: str = ''
+    data: str  # an absolute path
+    format: str | None = None  # a key of ``READERS``
+    model: str | None = None  # the beginning of a config's name
+    weights: str | None = None  # a checkpoint, or 'none'
+    batch: int | None = None  # images a GPU and step
+    gpus: int = 1  # that train together
+    seed: int = 0  # of the split and of the samples shown
+    title: str = ''  # name of the data, which stays when they move
 
     def __post_init__(self) -> None:
         self.title = self.title or title_of(self.data)
@@ -89,10 +77,7 @@ def look(options: Options, known: dict[str, str], near: str = '.') -> Look:
     data, sentence = read_data(options.data, options.format)
     print(f'{options.data}: {sentence}')
     base = choose_base(data.task, options.model, options.weights, near)
-    listed = {id(sample): sample.size for sample in data.samples}
     check_images(data)
-    for sample in data.samples:
-        check_size(sample, listed[id(sample)], data.findings)
     clean(data)
     if base.task == 'instances' and data.task == 'detection':
         keep_outlines(data)
@@ -115,16 +100,13 @@ def title_of(path: str) -> str:
 
 
 def _check_labels(data: DataSet) -> None:
-    things = sum(len(s.things) for s in data.of_split('train'))
-    if data.task in ('detection', 'instances') and not things:
+    has_objects = data.task in ('detection', 'instances')
+    if has_objects and not any(s.things for s in data.of_split('train')):
         raise UserError(
             f'The train images of {data.root} show no object; '
             'labels are needed for at least one.' + data.findings.main_reason()
         )
-    if len(data.classes) < 2 and data.task in (
-        'segmentation',
-        'classification',
-    ):
+    if not has_objects and len(data.classes) < 2:
         raise UserError(
             f'{data.root} has the class {data.classes[0]!r} alone, but '
             f'{data.task} needs two to tell apart; add images of another.'
@@ -248,11 +230,9 @@ def update(options: Options, out: str, generated: dict[str, str]) -> bool:
         for name, text in texts.items():
             file = target / name
             mine = file.read_text('utf-8') if file.exists() else ''
-            base = generated.get(name, mine)
-            if not file.exists():
-                base = ''
+            base = generated.get(name, mine) if file.exists() else ''
             merged[name], conflicts = merge(base, mine, text)
-            _show(name, mine, merged[name], conflicts)
+            show_merge(name, mine, merged[name], conflicts)
             clean_merge &= not conflicts
         for name, text in merged.items():
             with replace_file(target / name) as partial:
@@ -266,29 +246,6 @@ def update(options: Options, out: str, generated: dict[str, str]) -> bool:
         print(f'{target / name} is not written any more; it was left alone.')
     _tell(found, target, texts)
     return clean_merge
-
-
-def _show(
-    name: str, mine: str, merged: str, conflicts: list[Conflict]
-) -> None:
-    lines = difflib.unified_diff(
-        mine.splitlines(),
-        merged.splitlines(),
-        f'{name} (yours)',
-        f'{name} (updated)',
-        lineterm='',
-        n=1,
-    )
-    text = '\n'.join(lines)
-    print(text or f'{name}: no change')
-    for conflict in conflicts:
-        print(
-            f'conflict: {name}:{conflict.line}: you changed these lines, and '
-            'they would change now; yours were kept:'
-        )
-        for sign, side in (('yours', conflict.mine), ('now', conflict.theirs)):
-            for line in side or ['(nothing)\n']:
-                print(f'  {sign:>5} | {line.rstrip()}')
 
 
 def _replace_folder(old: Path, new: Path) -> None:

@@ -14,7 +14,7 @@ Polygons = list[list[float]]
 Shape = Union[Polygons, dict]
 """Polygons as x1, y1, x2, ... in pixels, or a run-length code of COCO."""
 
-TASKS = ('detection', 'instances', 'segmentation', 'classification')
+SPLITS = ('train', 'val', 'test')
 
 
 class Place:
@@ -41,7 +41,9 @@ class Place:
 
 
 class Finding(NamedTuple):
-    """Something wrong or unusual, and what was done about it."""
+    """Something wrong or unusual, and what was done about it: repaired how,
+    left out, kept.
+    """
 
     kind: str
     place: Place
@@ -52,15 +54,14 @@ class Finding(NamedTuple):
 class Findings(list):
     """All findings of a data set."""
 
-    def add(self, kind: str, place: Place | str, what: str, done: str) -> None:
-        """Add one.
-
-        Args:
-            kind (str): A few words, the same for all of its kind.
-            place (Place | str): Where it is.
-            what (str): What it is.
-            done (str): What was done: repaired how, left out, kept.
-        """
+    def add(
+        self,
+        kind: str,
+        place: Place | str,
+        what: str,
+        done: str = 'left out',
+    ) -> None:
+        """Add one; all of a ``kind`` have the same few words for it."""
         if isinstance(place, str):
             place = Place(place)
         self.append(Finding(kind, place, what, done))
@@ -81,76 +82,45 @@ class Findings(list):
 
 @dataclass
 class Thing:
-    """An object on an image.
+    """An object on an image; box and outline are in pixels."""
 
-    Attributes:
-        name (str): Its class.
-        place (Place): Where it is described.
-        box (tuple, optional): x, y, width, height in pixels.
-        shape (Shape, optional): Its outline.
-        crowd (bool): Whether training and test ignore it.
-        area (float): Its pixels.
-    """
-
-    name: str
-    place: Place
-    box: tuple[float, float, float, float] | None = None
-    shape: Shape | None = None
-    crowd: bool = False
+    name: str  # of its class
+    place: Place  # where it is described
+    box: tuple[float, float, float, float] | None = None  # x, y, width, height
+    shape: Shape | None = None  # its outline
+    crowd: bool = False  # whether training and test ignore it
     area: float = 0.0
 
 
 @dataclass
 class Sample:
-    """An image and its labels.
+    """An image and its labels."""
 
-    Attributes:
-        path (str): The image, relative to the root of the data set.
-        place (Place): Where its labels are.
-        split (str): 'train', 'val', 'test', 'trainval' for train or val, or
-            '' where the data have none.
-        things (list[Thing]): Its objects.
-        label (str): Its class, for classification.
-        label_map (str): Its label map, an absolute path.
-        size (tuple[int, int]): Width and height in pixels, as mmcv reads it.
-        digest (str): Hash of the file's bytes.
-    """
-
-    path: str
-    place: Place
+    path: str  # relative to the root of the data set
+    place: Place  # where its labels are
+    # 'train', 'val', 'test', 'trainval' for train or val; '' where the data
+    # have none.
     split: str = ''
     things: list[Thing] = field(default_factory=list)
-    label: str = ''
-    label_map: str = ''
-    size: tuple[int, int] = (0, 0)
-    digest: str = ''
+    label: str = ''  # its class, for classification
+    label_map: str = ''  # an absolute path
+    size: tuple[int, int] = (0, 0)  # width and height, as mmcv reads it
+    digest: str = ''  # hash of the file's bytes
 
 
 @dataclass
 class DataSet:
-    """A data set in memory.
+    """A data set in memory."""
 
-    Attributes:
-        root (str): The folder that image paths are relative to.
-        format (str): What it was read as.
-        task (str): Of :data:`TASKS`.
-        classes (list[str]): Names, in the order of their numbers.
-        samples (list[Sample]): Images with labels.
-        findings (Findings): What is wrong with it.
-        palette (list, optional): An RGB colour a class.
-        maps (LabelMaps, optional): Reads its label maps.
-        in_shares (bool): Whether boxes and outlines are shares of the image
-            from 0 to 1 instead of pixels.
-    """
-
-    root: str
-    format: str
-    task: str
-    classes: list[str]
+    root: str  # the folder that image paths are relative to
+    format: str  # what it was read as
+    task: str  # 'detection', 'instances', 'segmentation', 'classification'
+    classes: list[str]  # in the order of their numbers
     samples: list[Sample]
     findings: Findings
-    palette: list[list[int]] | None = None
-    maps: LabelMaps | None = None
+    palette: list[list[int]] | None = None  # an RGB colour a class
+    maps: LabelMaps | None = None  # reads its label maps
+    # Whether boxes and outlines are shares of the image, from 0 to 1.
     in_shares: bool = False
 
     def of_split(self, split: str) -> list[Sample]:
@@ -159,15 +129,9 @@ class DataSet:
 
 
 def unique_names(names: list[tuple[str, Place]], findings: Findings) -> list:
-    """Merge classes that have the same name.
+    """Merge classes that have the same name; the order stays.
 
-    Args:
-        names (list[tuple[str, Place]]): Names in the order of their numbers,
-            and where they stand.
-        findings (Findings): Gets one for every name that comes again.
-
-    Returns:
-        list[str]: The names, each once.
+    Every name comes with the place where it stands.
     """
     seen = {}
     for name, place in names:
@@ -180,36 +144,3 @@ def unique_names(names: list[tuple[str, Place]], findings: Findings) -> list:
             )
         seen.setdefault(name, place)
     return list(seen)
-
-
-def is_usable(
-    image: str | None,
-    asked: str,
-    place: Place,
-    samples: dict[str, Sample],
-    findings: Findings,
-) -> bool:
-    """Whether a label file has an image, and no other file has that image.
-
-    Args:
-        image (str, optional): The image found.
-        asked (str): What the file calls it.
-        place (Place): The file.
-        samples (dict[str, Sample]): Those read before, by image.
-        findings (Findings): Gets one if it is not.
-    """
-    if image is None:
-        findings.add(
-            'labels without image',
-            place,
-            f'{asked!r} is not in the folder, or more than once',
-            'left out',
-        )
-    elif image in samples:
-        findings.add(
-            'image listed twice',
-            place,
-            f'{samples[image].place} is about {image} as well',
-            'the labels of the first count',
-        )
-    return image is not None and image not in samples

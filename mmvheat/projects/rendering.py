@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import wrap
 
 WIDTH = 79
 
@@ -20,13 +21,14 @@ def assign(name: str, value: object) -> list[str]:
 
 def comment(*sentences: str) -> list[str]:
     """Sentences as lines that begin with #."""
-    lines, line = [], '#'
-    for word in ' '.join(sentences).split():
-        if len(line) + 1 + len(word) > WIDTH and line != '#':
-            lines.append(line)
-            line = '#'
-        line += f' {word}'
-    return [*lines, line]
+    return wrap(
+        ' '.join(sentences),
+        WIDTH,
+        initial_indent='# ',
+        subsequent_indent='# ',
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _inline(value: object) -> str:

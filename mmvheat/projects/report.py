@@ -7,9 +7,9 @@ import io
 
 from prettytable import PrettyTable, TableStyle
 
-from .counting import SPLITS, count_classes, summarize, unit_of
+from .counting import count_classes, summarize, unit_of
 from .fitting import Fit
-from .records import DataSet, Findings
+from .records import SPLITS, DataSet, Findings
 
 _MOST_CLASSES = 20
 _SERIOUS = 10.0  # times that one class is more frequent than another
@@ -20,12 +20,8 @@ def write_report(
 ) -> str:
     """The report as markdown.
 
-    Args:
-        data (DataSet): The data set.
-        fit (Fit): What was chosen for it.
-        title (str): Its name.
-        sentences (list[str]): How it was found and split.
-        pictures (list[str]): Names of pictures beside the report.
+    ``sentences`` say how the data were found and split; ``pictures`` are the
+    names of those beside the report.
     """
     parts = [f'# {title}', ' '.join(sentences), _facts(data)]
     parts += ['## Classes', _classes(data)]

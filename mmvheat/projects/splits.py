@@ -24,10 +24,7 @@ _VIDEO = re.compile(r'frame|video|clip|seq|scene|vid', re.I)
 def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
     """Give every sample a split, and take train apart from val.
 
-    Args:
-        data (DataSet): The data set to change.
-        seed (int): Seed of the shares.
-        known (dict[str, str]): The splits of an earlier version, by image.
+    Those of an earlier version, ``known`` by image, stay.
 
     Returns:
         tuple[str, bool]: How it was done, a sentence, and whether the shares
@@ -42,20 +39,18 @@ def split(data: DataSet, seed: int, known: dict[str, str]) -> tuple[str, bool]:
             'expected are 2 or more, one to train on and one to test on.'
             + data.findings.main_reason()
         )
-    names = Counter(s.split for s in data.samples if s.split)
-    drawn = False
-    if {'train', 'val'} <= names.keys():
-        how = 'The data name their train and val images.'
+    names = {sample.split for sample in data.samples}
+    drawn = 'train' not in names or names.isdisjoint(('val', 'test'))
+    if not drawn or 'trainval' in names:
         _leave_out_rest(data)
-    elif {'train', 'test'} <= names.keys():
+    if drawn:
+        how = _share_out(data, seed, known)
+    elif 'val' in names:
+        how = 'The data name their train and val images.'
+    else:
         how = 'The data name train and test images; those of test are val.'
         for sample in data.samples:
             sample.split = 'val' if sample.split == 'test' else sample.split
-        _leave_out_rest(data)
-    else:
-        if 'trainval' in names:
-            _leave_out_rest(data)
-        how, drawn = _share_out(data, seed, known), True
     _separate(data)
     for name in ('train', 'val'):
         if not data.of_split(name):
@@ -119,7 +114,6 @@ def _leave_out_rest(data: DataSet) -> None:
                 'image of no split',
                 sample.path,
                 'other images are named as train or val',
-                'left out',
             )
     data.samples = [sample for sample in data.samples if sample.split]
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from .records import DataSet, Sample
-
-SPLITS = ('train', 'val', 'test')
+from .records import SPLITS, DataSet, Sample
 
 
 def write_labels(data: DataSet, folder: Path) -> None:
-    """Write the labels of every split that has images.
+    """Write the labels of every split that has images into a folder.
 
     COCO json for boxes and masks, lists of ``path number`` for classes;
     lists of paths and PNG label maps in ``maps/``, 255 for ignored, for
     segmentation.
-
-    Args:
-        data (DataSet): The data set.
-        folder (Path): An existing folder.
     """
     for name in SPLITS:
         samples = data.of_split(name)
@@ -37,12 +32,9 @@ def write_labels(data: DataSet, folder: Path) -> None:
         text = ''.join(f'{line}\n' for line in lines)
         (folder / f'{name}.txt').write_text(text, encoding='utf-8')
     if data.task == 'segmentation':
+        write = partial(_write_map, data, folder / 'maps')
         with ThreadPoolExecutor() as pool:
-            for _ in pool.map(
-                lambda sample: _write_map(data, sample, folder / 'maps'),
-                data.samples,
-            ):
-                pass
+            list(pool.map(write, data.samples))
 
 
 def to_coco(data: DataSet, samples: list[Sample]) -> dict:
@@ -72,7 +64,7 @@ def to_coco(data: DataSet, samples: list[Sample]) -> dict:
     return dict(images=images, annotations=annotations, categories=categories)
 
 
-def _write_map(data: DataSet, sample: Sample, folder: Path) -> None:
+def _write_map(data: DataSet, folder: Path, sample: Sample) -> None:
     from PIL import Image
 
     target = folder / f'{sample.path}.png'

@@ -31,3 +31,9 @@ def test_images_that_opencv_cannot_read_are_broken(tmp_path, kind, values):
     if cv2.imread(path) is not None:
         pytest.skip('this OpenCV can')
     assert kind in probe(path).fault
+
+
+def test_a_file_that_is_no_image_is_told_alike_every_time(tmp_path):
+    path = tmp_path / 'a.jpg'
+    path.write_text('<html>not found</html>')
+    assert probe(str(path)).fault == 'it is no image of a known format'

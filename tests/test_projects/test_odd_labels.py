@@ -106,6 +106,21 @@ def test_runs_that_are_not_as_many_pixels_as_the_image(coco, look):
     assert [thing.area for thing in whole] == [mask.sum() for mask in masks]
 
 
+def test_outlines_that_would_take_all_memory(coco, look):
+    root, path = coco
+
+    def change(content: dict) -> None:
+        for entry, x in zip(content['annotations'], (1e308, -1e12)):
+            entry['segmentation'] = [[4, 4, x, 20, 4, 20]]
+        content['annotations'][2]['segmentation'] = [[4, 4, 300, 20, 4, 20]]
+
+    edit(path, change)
+    found = look(root)
+    kind = 'outline far outside the image'
+    assert found.data.findings.count() == {kind: 2}
+    assert len(things(found, 1)) == 2  # one that is cut at the border
+
+
 @pytest.mark.parametrize('name', ['voc', 'labelme'])
 def test_no_name_is_no_class(write, look, name):
     root = write(name)
@@ -117,11 +132,12 @@ def test_no_name_is_no_class(write, look, name):
     assert found.data.findings.count() == {'object without class': 8}
 
 
-def test_shapes_of_group_0_are_one_object(write, read):
+@pytest.mark.parametrize('group', [0, 'left', [1, 2]])
+def test_shapes_of_a_group_are_one_object(write, read, group):
     root = write('labelme', count=1)
 
     def change(content: dict) -> None:
-        first = dict(content['shapes'][0], group_id=0)
+        first = dict(content['shapes'][0], group_id=group)
         other = dict(first, points=[[1, 1], [5, 1], [1, 5]])
         content['shapes'] = [first, other]
 

@@ -15,7 +15,6 @@ from scenes import NAMES, SIZE, make_scenes, write_yolo
 from mmvheat.errors import UserError
 from mmvheat.projects.folder import Folder, split_of
 from mmvheat.projects.readers import READERS
-from mmvheat.projects.records import Findings
 
 
 def truth() -> list[list[tuple]]:
@@ -220,7 +219,7 @@ def test_ade_with_zero_for_nothing(write, look):
 def test_every_reader_finds_its_own_format_first(write, tmp_path):
     for name in READERS:
         root = write(name)
-        folder = Folder(str(root), Findings())
+        folder = Folder(str(root))
         finders = [key for key in READERS if READERS[key].find(folder)]
         assert finders[0] == name
         root.rename(tmp_path / name)

@@ -22,7 +22,8 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import CheckpointLoader
 from mmengine.visualization import Visualizer
 
-from mmvheat.commands.config import enable_painting, load_config
+from mmvheat.commands.config import load_config
+from mmvheat.commands.test import enable_painting
 from mmvheat.datasets.checks import check_dataset
 from mmvheat.errors import UserError
 from mmvheat.models import vHeatIR

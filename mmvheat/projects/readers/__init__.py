@@ -1,8 +1,8 @@
 """Readers of formats: a folder in, a :class:`DataSet` out.
 
 A reader is a module with two functions. ``find(folder)`` gives a sentence
-that says what it found, or ''. ``read(folder, findings)`` reads it. Readers
-are asked in this order, those with richer labels first.
+that says what it found, or ''. ``read(folder)`` reads it. Readers are asked
+in this order, those with richer labels first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os.path as osp
 from mmvheat.errors import UserError
 
 from ..folder import Folder
-from ..records import DataSet, Findings
+from ..records import DataSet
 from . import coco, label_maps, labelme, named_folders, table, voc, yolo
 
 READERS = {
@@ -40,10 +40,9 @@ def read_data(path: str, name: str | None = None) -> tuple[DataSet, str]:
     Raises:
         UserError: Nothing that a reader knows.
     """
-    findings = Findings()
     if osp.isfile(path):
         name = name or _reader_of_file(path)
-        folder = Folder(root_of_file(path), findings)
+        folder = Folder(root_of_file(path))
         chosen = osp.relpath(osp.abspath(path), folder.root)
         # The labels are this file alone; images may be anywhere below.
         labels = ('.json', '.csv', '.tsv', '.yaml', '.yml')
@@ -53,7 +52,7 @@ def read_data(path: str, name: str | None = None) -> tuple[DataSet, str]:
             if file == chosen or not file.lower().endswith(labels)
         ]
     else:
-        folder = Folder(path, findings)
+        folder = Folder(path)
     found = {}
     for key, reader in READERS.items():
         sentence = reader.find(folder)
@@ -68,7 +67,7 @@ def read_data(path: str, name: str | None = None) -> tuple[DataSet, str]:
         sentence += (
             f' ({found[others[0]]} as well: --format {others[0]} reads those)'
         )
-    return READERS[name].read(folder, findings), sentence
+    return READERS[name].read(folder), sentence
 
 
 def _reader_of_file(path: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os.path as osp
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from typing import Any
@@ -11,8 +11,11 @@ from typing import Any
 from mmvheat.errors import UserError
 
 from ..folder import Folder, shared_end, split_of
-from ..records import DataSet, Findings, Place, Sample, Thing, unique_names
-from .json_lines import JsonLines
+from ..records import DataSet, Place, Sample, Thing, unique_names
+from .common import choose_task, report_unlabelled
+from .json_files import JsonLines, load_lists, read_ends
+
+_MASK = re.compile('mask|label|annotation')
 
 
 def find(folder: Folder) -> str:
@@ -21,30 +24,29 @@ def find(folder: Folder) -> str:
     return f'COCO json ({", ".join(names[:3])})' if names else ''
 
 
-def read(folder: Folder, findings: Findings) -> DataSet:
+def read(folder: Folder) -> DataSet:
     """Read all COCO files of a folder.
 
     Raises:
         UserError: None of them can be read.
     """
-    contents = {}
-    for name in _choose_files(_list_files(folder)):
-        contents[name] = _load(folder, name, findings)
-    contents = {k: v for k, v in contents.items() if v}
+    names = _choose_files(_list_files(folder))
+    loaded = {name: _load(folder, name) for name in names}
+    contents = {name: content for name, content in loaded.items() if content}
     if not contents:
         raise UserError(
             f'No COCO file in {folder.root} can be read: '
-            f'{findings[-1].place}: {findings[-1].what}.'
+            f'{folder.findings[-1].place}: {folder.findings[-1].what}.'
         )
     names, samples = [], {}
     for name, content in contents.items():
-        listed = _list_classes(folder, name, content, findings)
-        names += unique_names(listed, findings)
+        listed = _list_classes(folder, name, content)
+        names += unique_names(listed, folder.findings)
     for name, content in contents.items():
-        for sample in _read_file(folder, name, content, findings):
+        for sample in _read_file(folder, name, content):
             key = sample.path
             if key in samples and samples[key].split == sample.split:
-                findings.add(
+                folder.report(
                     'image listed twice',
                     sample.place,
                     f'{key} stands at {samples[key].place} as well',
@@ -54,40 +56,15 @@ def read(folder: Folder, findings: Findings) -> DataSet:
             else:
                 samples[key if key not in samples else (key, name)] = sample
     listed = {sample.path for sample in samples.values()}
-    for image in folder.images:
-        if image not in listed and not _is_mask(image):
-            findings.add(
-                'image without labels',
-                image,
-                'no usable entry is about it',
-                'left out',
-            )
+    masks = {i for i in folder.images if _MASK.search(i.lower())}
+    report_unlabelled(folder, listed | masks, 'no usable entry is about it')
     things = [t for s in samples.values() for t in s.things if not t.crowd]
-    with_shape = sum(thing.shape is not None for thing in things)
-    return DataSet(
-        folder.root,
+    return folder.data_set(
         'COCO json',
-        choose_task(with_shape, things, findings),
+        choose_task(folder, things),
         list(dict.fromkeys(names)),
         list(samples.values()),
-        findings,
     )
-
-
-def choose_task(count: int, things: list[Thing], findings: Findings) -> str:
-    """Masks where every object has one, else boxes."""
-    if count and count == len(things):
-        return 'instances'
-    if count:
-        first = next(thing for thing in things if thing.shape is None)
-        findings.add(
-            'objects without outline',
-            first.place,
-            f'{len(things) - count} of {len(things)} objects have a box alone',
-            'boxes are learnt; --model mask-rcnn_vheat-t learns masks of '
-            'the others',
-        )
-    return 'detection'
 
 
 def _list_files(folder: Folder) -> list[str]:
@@ -98,11 +75,7 @@ def _list_files(folder: Folder) -> list[str]:
 
 
 def _is_coco(path: str) -> bool:
-    """Look for the keys in both ends of a file, which may be large."""
-    with open(path, 'rb') as file:
-        start = file.read(1 << 16)
-        file.seek(max(0, file.seek(0, 2) - (1 << 16)))
-        text = start + file.read()
+    text = read_ends(path)
     if b'"shapes"' in text or b'"segments_info"' in text:
         return False
     keys = (b'"images"', b'"annotations"', b'"categories"')
@@ -121,38 +94,27 @@ def _choose_files(names: list[str]) -> list[str]:
     return chosen
 
 
-def _load(folder: Folder, name: str, findings: Findings) -> dict | None:
-    reason = ''
-    try:
-        with open(folder.full(name), encoding='utf-8-sig') as file:
-            content = json.load(file)
-        for key in ('images', 'annotations', 'categories'):
-            items = content.get(key)
-            if not isinstance(items, list):
-                reason = f'it has no list {key!r}'
-            elif not all(isinstance(item, dict) for item in items):
-                reason = f'{key!r} holds something that is no object'
-        if not reason:
-            return content
-        place = Place(name)
-    except json.JSONDecodeError as error:
-        place, reason = Place(name, error.lineno), error.msg
-    except (OSError, UnicodeDecodeError, AttributeError) as error:
-        place, reason = Place(name), str(error)
-    findings.add('broken label file', place, reason, 'left out')
-    return None
+def _load(folder: Folder, name: str) -> dict | None:
+    keys = ('images', 'annotations', 'categories')
+    content = load_lists(folder, name, *keys)
+    for key in keys if content else ():
+        if not all(isinstance(item, dict) for item in content[key]):
+            what = f'{key!r} holds something that is no object'
+            folder.report('broken label file', name, what)
+            return None
+    return content
 
 
 def _list_classes(
-    folder: Folder, name: str, content: dict, findings: Findings
+    folder: Folder, name: str, content: dict
 ) -> list[tuple[str, Place]]:
     """The classes of a file in the order of their ids."""
-    lines = JsonLines(folder.full(name), name, 'categories')
+    lines = JsonLines(folder, name, 'categories')
     ids = {}
     for index, category in enumerate(content['categories']):
         number = _id_of(category, 'id')
         if number in ids:
-            findings.add(
+            folder.report(
                 'class id twice',
                 lines.place(index),
                 f'{category.get("name")!r} has the id {number} of '
@@ -164,7 +126,7 @@ def _list_classes(
     numbers = sorted(ids, key=lambda number: (str(type(number)), number))
     integers = [n for n in numbers if isinstance(n, int)]
     if integers and integers[-1] - integers[0] >= len(integers):
-        findings.add(
+        folder.report(
             'ids with gaps',
             lines.place(ids[integers[-1]]),
             f'{len(integers)} class ids lie between {integers[0]} and '
@@ -182,25 +144,22 @@ def _list_classes(
     return [(content['names'][n], lines.place(ids[n])) for n in numbers]
 
 
-def _read_file(
-    folder: Folder, name: str, content: dict, findings: Findings
-) -> list[Sample]:
-    samples = _read_images(folder, name, content, findings)
-    lines = JsonLines(folder.full(name), name, 'annotations')
+def _read_file(folder: Folder, name: str, content: dict) -> list[Sample]:
+    samples = _read_images(folder, name, content)
+    lines = JsonLines(folder, name, 'annotations')
     for index, entry in enumerate(content['annotations']):
         number = _id_of(entry, 'image_id')
         if number not in samples:
-            findings.add(
+            folder.report(
                 'labels without image',
                 lines.place(index),
                 f'no image has the id {number!r}',
-                'left out',
             )
         if samples.get(number) is None:
             continue
         label = content['names'].get(_id_of(entry, 'category_id'))
         if label is None:
-            findings.add(
+            folder.report(
                 'unknown class',
                 lines.place(index),
                 f'no category has the id {entry.get("category_id")!r}',
@@ -213,10 +172,10 @@ def _read_file(
 
 
 def _read_images(
-    folder: Folder, name: str, content: dict, findings: Findings
+    folder: Folder, name: str, content: dict
 ) -> dict[Any, Sample | None]:
     """The images of a file by id, None for one that cannot be used."""
-    lines = JsonLines(folder.full(name), name, 'images')
+    lines = JsonLines(folder, name, 'images')
     files = [_file_of(image) for image in content['images']]
     samples, asked = {}, defaultdict(set)
     for image, file in zip(content['images'], files):
@@ -226,7 +185,7 @@ def _read_images(
         number, place = _id_of(image, 'id'), lines.place(index)
         samples.setdefault(number, None)
         if len(asked[number]) > 1:
-            findings.add(
+            folder.report(
                 'image id twice',
                 place,
                 f'{file!r} has the id {number!r}, as others have',
@@ -234,15 +193,14 @@ def _read_images(
             )
             continue
         if path is None:
-            findings.add(
+            folder.report(
                 'labels without image',
                 place,
                 f'{file!r} is not in the folder, or more than once',
-                'left out',
             )
             continue
         if '/' in file and not _shared_folders(file, path):
-            findings.add(
+            folder.report(
                 'image in another folder',
                 place,
                 f'{file!r} is taken to be {path}',
@@ -297,10 +255,4 @@ def _read_thing(entry: dict[str, Any], label: str, place: Place) -> Thing:
         tuple(box) if isinstance(box, list) and box else None,
         shape,
         any(entry.get(k) in (1, '1', 'true') for k in ('iscrowd', 'ignore')),
-    )
-
-
-def _is_mask(path: str) -> bool:
-    return any(
-        word in path.lower() for word in ('mask', 'label', 'annotation')
     )

@@ -10,7 +10,7 @@ from mmvheat.errors import UserError
 from ..folder import Folder
 from ..label_values import LabelMaps
 from ..map_names import read_names
-from ..records import DataSet, Findings, Place, Sample
+from ..records import DataSet, Place, Sample
 
 _WORD = r'annotations?|annots?|anns?|labels?|label_?maps?|masks?|seg_?maps?'
 _WORD += r'|segmentation(?:s|class|_masks?)?|ground_?truth|gt(?:fine|coarse)?'
@@ -35,23 +35,20 @@ def find(folder: Folder) -> str:
     return f'label maps ({len(pairs)} pairs)' if pairs else ''
 
 
-def read(folder: Folder, findings: Findings) -> DataSet:
+def read(folder: Folder) -> DataSet:
     """Read pairs of an image and a label map."""
     pairs, images, maps, others = _pair(folder)
     for image in images:
-        findings.add(
-            'image without labels', image, 'it has no label map', 'left out'
-        )
+        folder.report('image without labels', image, 'it has no label map')
     for path in maps:
         lossy = not path.lower().endswith(_LOSSLESS)
-        findings.add(
+        folder.report(
             'broken label file' if lossy else 'labels without image',
             path,
             'a JPEG blurs the numbers' if lossy else 'no image has its name',
-            'left out',
         )
     for path, first in others:
-        findings.add(
+        folder.report(
             'image listed twice',
             path,
             f'{first} is a label map of the same image',
@@ -66,23 +63,19 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         )
         for image, path in pairs.items()
     ]
-    return make_data_set(folder, samples, findings, 'label maps')
+    return make_data_set(folder, samples, 'label maps')
 
 
-def make_data_set(
-    folder: Folder, samples: list[Sample], findings: Findings, name: str
-) -> DataSet:
+def make_data_set(folder: Folder, samples: list[Sample], name: str) -> DataSet:
     """Find the classes of label maps, and leave out maps that are broken."""
-    maps = LabelMaps(read_names(folder), findings)
+    maps = LabelMaps(read_names(folder), folder.findings)
     samples = maps.scan(samples)
     if not samples:
         raise UserError(
             f'No label map in {folder.root} can be read: '
-            f'{findings[-1].place}: {findings[-1].what}.'
+            f'{folder.findings[-1].place}: {folder.findings[-1].what}.'
         )
-    data = DataSet(
-        folder.root, name, 'segmentation', maps.classes, samples, findings
-    )
+    data = folder.data_set(name, 'segmentation', maps.classes, samples)
     data.palette, data.maps = maps.palette, maps
     return data
 

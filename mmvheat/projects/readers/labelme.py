@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
-import os.path as osp
 
 import numpy as np
 
 from ..folder import Folder
-from ..records import DataSet, Findings, Place, Sample, Thing, is_usable
-from .coco import choose_task
-from .json_lines import JsonLines
+from ..records import DataSet, Place, Thing
+from .common import add_sample, choose_task, report_unlabelled
+from .json_files import JsonLines, load_lists, read_ends
 
 _CORNERS = 32  # of a circle
 
@@ -22,70 +20,38 @@ def find(folder: Folder) -> str:
     """Say how many json files of LabelMe there are."""
     names = folder.with_suffix('.json')
     for name in names[:8]:
-        with open(folder.full(name), 'rb') as file:
-            start = file.read(1 << 16)
-            file.seek(max(0, file.seek(0, 2) - (1 << 16)))
-            if b'"shapes"' in start + file.read():
-                return f'LabelMe json ({len(names)} files)'
+        if b'"shapes"' in read_ends(folder.full(name)):
+            return f'LabelMe json ({len(names)} files)'
     return ''
 
 
-def read(folder: Folder, findings: Findings) -> DataSet:
+def read(folder: Folder) -> DataSet:
     """Read all json files of a folder."""
     samples = {}
     for name in folder.with_suffix('.json'):
-        content = _load(folder, name, findings)
+        content = load_lists(folder, name, 'shapes')
         if content is None:
             continue
         asked = str(content.get('imagePath') or '')
-        stem = osp.splitext(osp.basename(name))[0]
-        image = folder.image_for(asked, name) if asked else None
-        image = image or folder.image_for(stem, name)
-        if not is_usable(image, asked or stem, Place(name), samples, findings):
+        sample = add_sample(samples, folder, name, asked)
+        if sample is None:
             continue
-        sample = Sample(image, Place(name), folder.split_for(image, name))
         sample.size = (content.get('imageWidth'), content.get('imageHeight'))
-        lines = JsonLines(folder.full(name), name, 'shapes')
-        sample.things = _read_things(content, lines, findings)
-        samples[image] = sample
-    for image in folder.images:
-        if image not in samples:
-            findings.add(
-                'image without labels', image, 'it has no json', 'left out'
-            )
+        lines = JsonLines(folder, name, 'shapes')
+        sample.things = _read_things(folder, content, lines)
+    report_unlabelled(folder, samples, 'it has no json')
     things = [t for s in samples.values() for t in s.things]
     _share_rectangles(things)
-    count = sum(thing.shape is not None for thing in things)
-    return DataSet(
-        folder.root,
+    return folder.data_set(
         'LabelMe json',
-        choose_task(count, things, findings),
+        choose_task(folder, things),
         sorted({thing.name for thing in things}),
         list(samples.values()),
-        findings,
     )
 
 
-def _load(folder: Folder, name: str, findings: Findings) -> dict | None:
-    place = Place(name)
-    try:
-        with open(folder.full(name), encoding='utf-8-sig') as file:
-            content = json.load(file)
-        if isinstance(content, dict) and isinstance(
-            content.get('shapes'), list
-        ):
-            return content
-        reason = "it has no list 'shapes'"
-    except json.JSONDecodeError as error:
-        place, reason = Place(name, error.lineno), error.msg
-    except (OSError, UnicodeDecodeError) as error:
-        reason = str(error)
-    findings.add('broken label file', place, reason, 'left out')
-    return None
-
-
 def _read_things(
-    content: dict, lines: JsonLines, findings: Findings
+    folder: Folder, content: dict, lines: JsonLines
 ) -> list[Thing]:
     """The objects of an image; shapes of one group are one object."""
     things, groups = [], {}
@@ -95,11 +61,11 @@ def _read_things(
         try:
             thing = _read_shape(shape, size, place)
         except (KeyError, TypeError, ValueError, OSError) as error:
-            findings.add('broken shape', place, f'{error}', 'object left out')
+            folder.report('broken shape', place, f'{error}', 'object left out')
             continue
         if thing is None:
             kind = shape.get('shape_type')
-            findings.add(
+            folder.report(
                 'shape that is no area',
                 place,
                 f'{shape.get("label")!r} is a {kind} of '
@@ -107,9 +73,9 @@ def _read_things(
                 'object left out',
             )
             continue
-        group = (shape.get('group_id'), thing.name)
-        is_alone = group[0] is None
-        first = thing if is_alone else groups.setdefault(group, thing)
+        first, group = thing, shape.get('group_id')
+        if group is not None:  # of whatever type
+            first = groups.setdefault((repr(group), thing.name), thing)
         joins = isinstance(first.shape, list) and isinstance(thing.shape, list)
         if first is not thing and joins:
             first.shape += thing.shape

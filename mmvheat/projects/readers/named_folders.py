@@ -6,7 +6,7 @@ import os.path as osp
 from collections import Counter, defaultdict
 
 from ..folder import SPLIT_WORDS, Folder, split_of
-from ..records import DataSet, Findings, Place, Sample
+from ..records import DataSet, Place, Sample
 
 
 def find(folder: Folder) -> str:
@@ -15,7 +15,7 @@ def find(folder: Folder) -> str:
     return f'{len(classes)} folders of images' if classes else ''
 
 
-def read(folder: Folder, findings: Findings) -> DataSet:
+def read(folder: Folder) -> DataSet:
     """Take the last folder of every image for its class."""
     samples, folders = [], defaultdict(Counter)
     names = _name_classes(folder)
@@ -23,26 +23,21 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         where = osp.dirname(image)
         label = names[where].strip()
         if not label:
-            findings.add(
+            folder.report(
                 'image without labels',
                 image,
                 'it lies in no folder of a class',
-                'left out',
             )
             continue
-        sample = Sample(image, Place(where), _split_above(image), label=label)
+        split = split_of(where, files=False)  # by those above the class
+        sample = Sample(image, Place(where), split, label=label)
         folders[label.lower()][label, where] += 1
         samples.append(sample)
-    classes = _merge_cases(folders, samples, findings)
-    _find_nested(names, findings)
-    _find_empty(folder, findings)
-    return DataSet(
-        folder.root,
-        'folders of images',
-        'classification',
-        classes,
-        samples,
-        findings,
+    classes = _merge_cases(folder, folders, samples)
+    _find_nested(folder, names)
+    _find_empty(folder)
+    return folder.data_set(
+        'folders of images', 'classification', classes, samples
     )
 
 
@@ -80,7 +75,7 @@ def _is_no_class(name: str) -> bool:
     return name.lower() in (*SPLIT_WORDS, 'images', 'imgs', 'jpegimages')
 
 
-def _find_nested(names: dict[str, str], findings: Findings) -> None:
+def _find_nested(folder: Folder, names: dict[str, str]) -> None:
     """Find classes whose folders lie in several: cat/day1, dog/day1."""
     above = defaultdict(dict)
     for where, name in sorted(names.items()):
@@ -89,7 +84,7 @@ def _find_nested(names: dict[str, str], findings: Findings) -> None:
             above[name].setdefault('/'.join(parents), where)
     for name, places in above.items():
         if len(places) > 1:
-            findings.add(
+            folder.report(
                 'class in several folders',
                 next(iter(places.values())),
                 f'{name!r} lies in {", ".join(map(repr, list(places)[:3]))}',
@@ -97,13 +92,8 @@ def _find_nested(names: dict[str, str], findings: Findings) -> None:
             )
 
 
-def _split_above(image: str) -> str:
-    """The split by the folders above that of the class."""
-    return split_of(osp.dirname(image), files=False)
-
-
 def _merge_cases(
-    folders: dict, samples: list[Sample], findings: Findings
+    folder: Folder, folders: dict, samples: list[Sample]
 ) -> list[str]:
     """Merge classes whose folders differ in case or spaces alone."""
     chosen = {}
@@ -112,7 +102,7 @@ def _merge_cases(
         chosen[lower] = names[0]
         for name in names[1:]:
             where = next(w for label, w in group if label == name)
-            findings.add(
+            folder.report(
                 'class named twice',
                 where,
                 f'{name!r} and {names[0]!r} differ in case alone',
@@ -123,15 +113,14 @@ def _merge_cases(
     return sorted(chosen.values())
 
 
-def _find_empty(folder: Folder, findings: Findings) -> None:
+def _find_empty(folder: Folder) -> None:
     """Find folders that hold files, but no image."""
     files = Counter(map(osp.dirname, folder.files))
     images = Counter(map(osp.dirname, folder.images))
     for inside, count in sorted(files.items()):
         if inside and not images[inside]:
-            findings.add(
+            folder.report(
                 'folder without images',
                 inside,
                 f'{count} files, none of them an image',
-                'left out',
             )

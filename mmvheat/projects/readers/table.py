@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from mmvheat.errors import UserError
 
 from ..folder import IMAGES, Folder, split_of
-from ..records import DataSet, Findings, Place, Sample, Thing
+from ..records import DataSet, Place, Sample, Thing
 from . import label_maps
+from .common import report_unlabelled
 
 _COLUMNS = dict(
     image=('image', 'path', 'file', 'filename', 'file_name', 'image_path')
@@ -37,52 +38,46 @@ def find(folder: Folder) -> str:
     return f'csv of paths ({", ".join(names[:3])})' if names else ''
 
 
-def read(folder: Folder, findings: Findings) -> DataSet:
+def read(folder: Folder) -> DataSet:
     """Read every csv that has a column of images and one of labels."""
     rows, refused = [], {}
     for name in folder.with_suffix('.csv', '.tsv'):
         if _is_ours(folder, name):
             try:
-                rows += _read_rows(folder, name, findings)
+                rows += _read_rows(folder, name)
             except UserError as error:
                 refused[name] = error
     for name, error in refused.items():
         if not rows:
             raise error
-        findings.add('table that says too little', name, str(error), 'unused')
+        folder.report('table that says too little', name, str(error), 'unused')
     kinds = {kind for kind, *_ in rows}
     if len(kinds) != 1:
         raise UserError(
             f'The csv files of {folder.root} hold {len(rows)} usable rows of '
             f'{len(kinds)} kinds, expected are rows of one kind: a class, a '
             'label map, or a class and a box for each image.'
-            + findings.main_reason()
+            + folder.findings.main_reason()
         )
-    samples = _join_rows(rows, findings)
+    samples = _join_rows(folder, rows)
     if 'map' in kinds:
-        return label_maps.make_data_set(folder, samples, findings, 'csv')
+        return label_maps.make_data_set(folder, samples, 'csv')
     listed = {sample.path for sample in samples}
-    for image in folder.images:
-        if image not in listed:
-            findings.add(
-                'image without labels', image, 'no row names it', 'left out'
-            )
+    report_unlabelled(folder, listed, 'no row names it')
     things = [thing for sample in samples for thing in sample.things]
     names = {t.name for t in things} or {s.label for s in samples} - {''}
     names = sorted(names)
     if all(map(str.isdecimal, names)):
         names.sort(key=int)
     task = 'detection' if 'boxes' in kinds else 'classification'
-    data = DataSet(folder.root, 'csv of paths', task, names, samples, findings)
+    data = folder.data_set('csv of paths', task, names, samples)
     # In pixels, such boxes would all be smaller than one.
     corners = [(t.box[0] + t.box[2], t.box[1] + t.box[3]) for t in things]
     data.in_shares = all(max(pair) < 1.01 for pair in corners)
     return data
 
 
-def _join_rows(
-    rows: list[tuple[str, Sample]], findings: Findings
-) -> list[Sample]:
+def _join_rows(folder: Folder, rows: list[tuple[str, Sample]]) -> list[Sample]:
     """One sample an image; boxes of several rows are joined."""
     samples = {}
     for kind, sample in rows:
@@ -93,7 +88,7 @@ def _join_rows(
             first.things += sample.things
             continue
         same = first.label == sample.label
-        findings.add(
+        folder.report(
             'image listed twice',
             sample.place,
             f'{sample.path} stands at {first.place} as well'
@@ -172,16 +167,14 @@ def _is_number(cell: str) -> bool:
         return False
 
 
-def _read_rows(
-    folder: Folder, name: str, findings: Findings
-) -> list[tuple[str, Sample]]:
+def _read_rows(folder: Folder, name: str) -> list[tuple[str, Sample]]:
     table = list(_read_cells(folder, name))
     columns = _choose_columns(folder.full(name), table[0][1])
     if 'image' in _find_columns(table[0][1]):
         table = table[1:]
     strange = [n for n, row in table if any('\ufffd' in cell for cell in row)]
     if strange:
-        findings.add(
+        folder.report(
             'text that is no UTF-8',
             Place(name, strange[0]),
             f'{len(strange)} lines hold letters in another encoding',
@@ -193,7 +186,7 @@ def _read_rows(
             rows.append(_read_row(folder, Place(name, line), row, columns))
         except _Unusable as error:
             kind, what = error.args
-            findings.add(kind, Place(name, line), what, 'row left out')
+            folder.report(kind, Place(name, line), what, 'row left out')
     return rows
 
 

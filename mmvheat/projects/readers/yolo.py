@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from ..folder import Folder, read_lines, split_of
-from ..records import DataSet, Findings, Place, Sample, Thing, unique_names
-from .coco import choose_task
+from ..records import DataSet, Place, Sample, Thing, unique_names
+from .common import choose_task, report_unlabelled
 
 _IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'jpegimages')
 _NAME_FILES = ('classes.txt', 'obj.names', 'names.txt', 'labels.txt')
@@ -28,40 +28,33 @@ def find(folder: Folder) -> str:
     return f'YOLO txt ({len(pairs)} files)' if pairs and yamls else ''
 
 
-def read(folder: Folder, findings: Findings) -> DataSet:
+def read(folder: Folder) -> DataSet:
     """Read all txt files of a folder.
 
     An image whose txt file is empty shows nothing; one without a txt file
     has not been labelled and is left out.
     """
-    names, splits = _read_names(folder, findings), _read_splits(folder)
+    names, splits = _read_names(folder), _read_splits(folder)
     pairs = _pair(folder)
     used = set(pairs.values())
     for label in folder.with_suffix('.txt'):
         looks = 'labels' in label.lower().split('/')[:-1]
         if label not in used and looks and not label.endswith(_NAME_FILES):
-            findings.add(
-                'labels without image',
-                label,
-                'no image has its name',
-                'left out',
+            folder.report(
+                'labels without image', label, 'no image has its name'
             )
     samples, numbers = [], set()
-    for image in folder.images:
-        if image not in pairs:
-            findings.add(
-                'image without labels', image, 'it has no txt', 'left out'
-            )
-            continue
-        sample = Sample(image, Place(pairs[image]))
+    report_unlabelled(folder, pairs, 'it has no txt')
+    for image, label in pairs.items():
+        sample = Sample(image, Place(label))
         sample.split = splits.get(image) or folder.split_for(image)
-        sample.things = _read_things(folder, pairs[image], findings)
+        sample.things = _read_things(folder, label)
         numbers.update(thing.name for thing in sample.things)
         samples.append(sample)
     if names is None:
         present = sorted(numbers)
         if present and present[-1] >= len(present):
-            findings.add(
+            folder.report(
                 'ids with gaps',
                 folder.root,
                 f'{len(present)} class numbers lie between 0 and '
@@ -72,17 +65,12 @@ def read(folder: Folder, findings: Findings) -> DataSet:
         classes = list(labels.values())
     else:
         labels = {number: name for number, (name, _) in names.items()}
-        classes = unique_names(list(names.values()), findings)
+        classes = unique_names(list(names.values()), folder.findings)
     for sample in samples:
-        sample.things = [
-            thing
-            for thing in sample.things
-            if _name_thing(thing, labels, findings)
-        ]
+        _name_things(folder, sample, labels)
     things = [thing for sample in samples for thing in sample.things]
-    count = sum(thing.shape is not None for thing in things)
-    task = choose_task(count, things, findings)
-    data = DataSet(folder.root, 'YOLO txt', task, classes, samples, findings)
+    task = choose_task(folder, things)
+    data = folder.data_set('YOLO txt', task, classes, samples)
     data.in_shares = True
     return data
 
@@ -116,9 +104,7 @@ def _numbers(line: str) -> list[float] | None:
     return values if is_class and len(values) >= 5 else None
 
 
-def _read_things(
-    folder: Folder, label: str, findings: Findings
-) -> list[Thing]:
+def _read_things(folder: Folder, label: str) -> list[Thing]:
     things = []
     for number, line in enumerate(read_lines(folder.full(label)), 1):
         place = Place(label, number)
@@ -126,7 +112,7 @@ def _read_things(
         if not line.strip():
             continue
         if values is None or (len(values) > 5 and len(values) % 2 == 0):
-            findings.add(
+            folder.report(
                 'line that is no label',
                 place,
                 f'{line[:60]!r}, expected are a class and 4 numbers, or a '
@@ -135,7 +121,7 @@ def _read_things(
             )
             continue
         if max(map(abs, values[1:])) > 2:
-            findings.add(
+            folder.report(
                 'line that is no label',
                 place,
                 f'{line[:60]!r} is in pixels, expected are shares from 0 to 1',
@@ -155,18 +141,17 @@ def _make_thing(values: list[float], place: Place) -> Thing:
     return Thing(number, place, None, [shares])
 
 
-def _name_thing(thing: Thing, labels: dict, findings: Findings) -> bool:
-    name = labels.get(thing.name)
-    if name is None:
-        findings.add(
-            'unknown class',
-            thing.place,
-            f'class {thing.name}, but the names end at {max(labels)}',
-            'object left out',
-        )
-        return False
-    thing.name = name
-    return True
+def _name_things(folder: Folder, sample: Sample, labels: dict) -> None:
+    for thing in sample.things:
+        number, thing.name = thing.name, labels.get(thing.name)
+        if thing.name is None:
+            folder.report(
+                'unknown class',
+                thing.place,
+                f'class {number}, but the names end at {max(labels)}',
+                'object left out',
+            )
+    sample.things = [t for t in sample.things if t.name is not None]
 
 
 def _read_yaml(folder: Folder) -> dict[str, Any]:
@@ -182,9 +167,7 @@ def _read_yaml(folder: Folder) -> dict[str, Any]:
     return {}
 
 
-def _read_names(
-    folder: Folder, findings: Findings
-) -> dict[int, tuple[str, Place]] | None:
+def _read_names(folder: Folder) -> dict[int, tuple[str, Place]] | None:
     """The names of the class numbers, None if no file has any."""
     content = _read_yaml(folder)
     names = _number_names(content.get('names'))
@@ -198,7 +181,7 @@ def _read_names(
             found[number] = (text, Place(content['file'], row))
         return found
     if content:
-        findings.add(
+        folder.report(
             'broken label file',
             content['file'],
             f'its names are {str(content["names"])[:60]!r}, expected is a '
