@@ -26,6 +26,7 @@ from .layout import (
     strip_wrappers,
 )
 from .reader import CheckpointError, check_file, read_file
+from .unpickler import load_weights
 from .writer import replace_file
 
 
@@ -49,9 +50,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     """
     path = Path(filename).expanduser()
     try:
-        content = torch.load(
-            path, map_location=map_location, weights_only=True
-        )
+        content = load_weights(path, map_location)
     except Exception:  # say why, or read what mmengine saves
         content = read_file(path, map_location or 'cpu')
     else:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from mmvheat.ops import heat_response, propagate
+from mmvheat.ops.versions import is_compiling
 
 _SWITCH = os.environ.get('MMVHEAT_FAST', '1')
 if _SWITCH not in ('0', '1', 'all'):
@@ -86,7 +87,7 @@ def accelerated(method: Callable) -> Callable:
 
         if kwargs:
             return method(self, *args, **kwargs)
-        if torch.compiler.is_compiling():
+        if is_compiling():
             ready = name == 'HeatBlock.forward' and is_on_trial()
             ready = ready and not _is_exporting()
             ready = ready and torch.autograd.forward_ad._current_level < 0
