@@ -157,7 +157,8 @@ def run(name: str) -> None:
     from mmvheat.errors import run_main
 
     try:
-        run_main(importlib.import_module(command.module).main)
+        # What is imported may say that something is missing.
+        run_main(lambda: importlib.import_module(command.module).main())
     except SystemExit:
         if command.examples and {'-h', '--help'} & set(sys.argv[1:]):
             print(f'\nexamples:\n{command.examples}')

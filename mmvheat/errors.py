@@ -12,11 +12,13 @@ import traceback
 import warnings
 from collections.abc import Callable
 
+import torch
 import torch.distributed as dist
 from mmengine.logging import MMLogger
 from torch.optim import Optimizer
 
 from mmvheat.checkpoint import CheckpointError
+from mmvheat.ops.versions import IS_BEFORE_2_6
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CONFIG_FAULTS = ('mmengine.registry.', 'torch.optim.')
@@ -28,6 +30,19 @@ class UserError(Exception):
 
     The message is one sentence: what was expected, what came, what to do.
     """
+
+
+def require_torch_2_6(what: str) -> None:
+    """Refuse what torch can do since 2.6 alone.
+
+    Raises:
+        UserError: This torch is older.
+    """
+    if IS_BEFORE_2_6:
+        raise UserError(
+            f'{what} needs torch >= 2.6, but here is torch '
+            f'{torch.__version__}: use another environment'
+        )
 
 
 def is_local_main() -> bool:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import signal
 import sys
 
-from torch.distributed import DistError
+from torch import distributed
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
+
+# torch 2.1 has no name for what ends a meeting.
+DistError = getattr(distributed, 'DistError', RuntimeError)
 
 
 def launch() -> tuple[int, str]:

@@ -21,13 +21,12 @@ from functools import partial
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvheat.commands.config import build_model
-from mmvheat.errors import UserError
+from mmvheat.errors import UserError, require_torch_2_6
 from mmvheat.models import HeatBlock, vHeat, vHeatIR
 
 aten = torch.ops.aten
@@ -80,6 +79,7 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
         UserError: The model has no backbone, or none of the ways to run it
             that are known here.
     """
+    require_torch_2_6('counting FLOPs')
     name = 'network' if cfg.default_scope == 'mmengine' else 'backbone'
     if name not in cfg.model:
         raise UserError(
@@ -251,6 +251,8 @@ def count_flops(forward: Callable[[], object]) -> dict[str, int]:
         dict[str, int]: FLOPs of each module by its path that starts with the
         class of the outermost one, and of all under ``'Global'``.
     """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
     counter = FlopCounterMode(display=False, custom_mapping=_RULES)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         forward()

@@ -30,7 +30,7 @@ NUMERIC_KINDS = '?bhilqBHILQefdgFDGSU'
 
 @functools.lru_cache(maxsize=1)
 def get_allow_list() -> list[tuple[Any, str]]:
-    """Get the substitutes for ``torch.serialization.safe_globals``.
+    """Get the substitutes for :func:`.unpickler.load_weights`.
 
     Returns:
         list[tuple]: Pairs of a substitute and the name in the file that it

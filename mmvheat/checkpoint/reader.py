@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch.serialization import MAGIC_NUMBER, safe_globals
+from torch.serialization import MAGIC_NUMBER
 
 from .allowlist import get_allow_list
+from .unpickler import load_weights
 
 ZIP_MAGIC = b'PK\x03\x04'
 # What torch.save wrote first before torch 1.6, behind the protocol byte.
@@ -151,12 +152,10 @@ def _fingerprint(path: Path) -> tuple[str, int, int]:
 
 def _load_inertly(path: Path, map_location: Any) -> Any:
     try:
-        with warnings.catch_warnings(), safe_globals(get_allow_list()):
+        with warnings.catch_warnings():
             # Pickle protocols other than 2 are read or refused, not guessed.
             warnings.simplefilter('ignore')
-            content = torch.load(
-                path, map_location=map_location, weights_only=True
-            )
+            content = load_weights(path, map_location, get_allow_list())
         return _settle(content)
     except pickle.UnpicklingError as error:
         refused = re.search(r'GLOBAL (\S+) w', str(error))

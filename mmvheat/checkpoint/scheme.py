@@ -21,6 +21,7 @@ from .arch import is_backbone_key
 from .converter import HEAD_NAMES
 from .layout import AVERAGED_WEIGHTS, WEIGHTS, find_prefix, strip_wrappers
 from .reader import CheckpointError, check_file, read_file
+from .unpickler import load_weights
 from .writer import replace_file
 
 
@@ -44,9 +45,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     """
     path = Path(filename).expanduser()
     try:
-        content = torch.load(
-            path, map_location=map_location, weights_only=True
-        )
+        content = load_weights(path, map_location)
     except Exception:  # say why, or read what mmengine saves
         content = read_file(path, map_location or 'cpu')
     else:

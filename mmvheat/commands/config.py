@@ -19,6 +19,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
 from mmvheat.errors import UserError
+from mmvheat.ops.versions import set_autocast_dtype
 
 _UNREADABLE = (
     *(OSError, SyntaxError, ValueError, KeyError, TypeError, AssertionError),
@@ -162,7 +163,7 @@ def enable_test_amp(cfg: Config, dtype: str) -> None:
     """Test in mixed precision, ``'bf16'``, or ``'fp16'`` on a GPU."""
     _check_dtype(dtype)
     cfg.test_cfg.fp16 = True  # so mmengine calls autocast of any dtype
-    torch.set_autocast_dtype(
+    set_autocast_dtype(
         'cuda', torch.bfloat16 if dtype == 'bf16' else torch.float16
     )
 

@@ -1,5 +1,6 @@
 """Whole models as programs that run where there is no OpenMMLab."""
 
+from . import operators  # noqa: F401 (refuses a torch that is too old)
 from .models import (
     build_backbone,
     build_model,

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmvheat.errors import require_torch_2_6
+
+require_torch_2_6('export')
+
 
 @torch.library.custom_op('mmvheat::keep_boxes', mutates_args=())
 def keep_boxes(

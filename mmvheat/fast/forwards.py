@@ -121,19 +121,19 @@ def _keep_response(law: nn.Module, x: Tensor, k: Tensor) -> Tensor | None:
 
 # Method: faster version, layers whose parameters it uses, code of its source.
 FASTER: dict[str, tuple[Callable[..., Tensor | None], str, str]] = {
-    'HeatBlock.forward': (run_block, 'norm1 op norm2 mlp', 'eae6c1f7'),
+    'HeatBlock.forward': (run_block, 'norm1 op norm2 mlp', 'b47bebd8'),
     'HeatConduction.forward': (
         _conduct,
         'dwconv linear to_k propagator out_norm out_linear',
-        'ee09da51',
+        '8848b5ab',
     ),
-    'HeatConduction.get_k': (_keep_k, 'to_k', 'fed415c8'),
-    'Mlp.forward': (_run_mlp, 'fc1 fc2', 'dc1f8a0e'),
-    'Propagator.respond': (_keep_response, '', 'ed89bde3'),
-    'LayerNorm.forward': (run_norm, '', '3afad897'),
-    'Stem.forward': (run_stem, 'conv1 norm1 conv2', 'add90961'),
-    'vHeat.normalize_output': (normalize_output, '', '235044a2'),
-    'HeatStage.resize_freq_embed': (_resize_freq_embed, '', '5f204d1a'),
+    'HeatConduction.get_k': (_keep_k, 'to_k', 'da0818e7'),
+    'Mlp.forward': (_run_mlp, 'fc1 fc2', 'a6b1fd10'),
+    'Propagator.respond': (_keep_response, '', '59edc4fd'),
+    'LayerNorm.forward': (run_norm, '', 'e0b41f92'),
+    'Stem.forward': (run_stem, 'conv1 norm1 conv2', '7e0d18d7'),
+    'vHeat.normalize_output': (normalize_output, '', '80dbb913'),
+    'HeatStage.resize_freq_embed': (_resize_freq_embed, '', 'fdd3a8c5'),
 }
 BY_KERNELS = ('HeatBlock.forward', 'LayerNorm.forward', 'Stem.forward')
 BY_KERNELS += ('vHeat.normalize_output',)

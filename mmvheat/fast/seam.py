@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import os
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from mmvheat.ops import heat_response, propagate
+from mmvheat.ops.versions import is_compiling
 
 _SWITCH = os.environ.get('MMVHEAT_FAST', '1')
 if _SWITCH not in ('0', '1', 'all'):
@@ -86,7 +88,7 @@ def accelerated(method: Callable) -> Callable:
 
         if kwargs:
             return method(self, *args, **kwargs)
-        if torch.compiler.is_compiling():
+        if is_compiling():
             ready = name == 'HeatBlock.forward' and is_on_trial()
             ready = ready and not _is_exporting()
             ready = ready and torch.autograd.forward_ad._current_level < 0
@@ -159,7 +161,9 @@ def _is_restated(code: str, *methods: Callable | None) -> bool:
             source = textwrap.dedent(inspect.getsource(code_object))
             node = ast.parse(source).body[0]
             documented = ast.get_docstring(node) is not None
-            text += ast.unparse(ast.Module(node.body[documented:], []))
+            tree = ast.dump(ast.Module(node.body[documented:], []))
+            # What is empty stands in the trees of some versions of Python.
+            text += re.sub(r'\w+=(\[\]|None|Load\(\))|, ', '', tree)
         except OSError:
             return True  # No source was installed, so none was changed.
         except (SyntaxError, AttributeError, TypeError):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmvheat.fast import accelerated
 from mmvheat.ops import is_autocast
+from mmvheat.ops.versions import is_compiling
 
 # Inductor of torch 2.13 fails to compare channels-last strides that are
 # symbols: https://github.com/pytorch/pytorch/issues/188422.
@@ -84,7 +85,7 @@ class ChannelsLastConv2d(nn.Conv2d):
 
 def _has_symbolic_size(x: Tensor) -> bool:
     """Tell whether a program being compiled takes ``x`` of several sizes."""
-    if not torch.compiler.is_compiling():
+    if not is_compiling():
         return False
     from torch.fx.experimental.symbolic_shapes import has_static_value
 

@@ -8,17 +8,24 @@ heat conduction leaves the mean of an image out of it.
 import torch
 from torch import Tensor
 
+from .versions import (
+    get_autocast_dtype,
+    is_autocast_available,
+    is_autocast_enabled,
+    is_compiling,
+)
+
 
 def is_autocast(x: Tensor) -> bool:
     """Tell whether autocast is enabled for the device of ``x``."""
     device = _get_device(x)
-    return _has_autocast(device) and torch.is_autocast_enabled(device)
+    return _has_autocast(device) and is_autocast_enabled(device)
 
 
 def get_compute_dtype(x: Tensor) -> torch.dtype:
     """Get the dtype a matrix product of ``x`` runs in, by autocast or not."""
     if is_autocast(x) and x.dtype != torch.float64:
-        return torch.get_autocast_dtype(_get_device(x))
+        return get_autocast_dtype(_get_device(x))
     return x.dtype
 
 
@@ -33,9 +40,7 @@ def no_autocast(x: Tensor) -> torch.autocast:
 def _has_autocast(device: str) -> bool:
     """Tell whether a device has autocast to ask for."""
     # What is compiled has; torch 2.11 cannot trace the question.
-    return torch.compiler.is_compiling() or torch.amp.is_autocast_available(
-        device
-    )
+    return is_compiling() or is_autocast_available(device)
 
 
 def _get_device(x: Tensor) -> str:

@@ -1,11 +1,13 @@
 """Any file is read as inert data, or refused in one sentence."""
 
 import argparse
+import io
 import os
 import pickle
 import random
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -14,9 +16,18 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
-from mmvheat.checkpoint import CheckpointError, read_file
+from mmvheat.checkpoint import CheckpointError, read_file, unpickler
 
 FORMATS = ('zip', 'legacy')
+
+
+@pytest.fixture(params=['torch', 'own'], autouse=True)
+def restricted(request, monkeypatch):
+    """Read by torch's restricted unpickler, and by that for older ones."""
+    if request.param == 'own':
+        monkeypatch.setattr(unpickler, 'IS_BEFORE_2_6', True)
+    elif unpickler.IS_BEFORE_2_6:
+        pytest.skip('torch before 2.6 has no complete one')
 
 
 def save(content, path, form):
@@ -168,6 +179,41 @@ def test_malicious_pickle_is_refused_by_name(tmp_path, form, function, name):
 def test_getattr_is_not_open(tmp_path, attack):
     torch.save(attack, tmp_path / 'f')
     refuse(tmp_path / 'f')
+
+
+@pytest.mark.parametrize('owner', [torch.Tensor, torch._utils._rebuild_tensor])
+def test_no_class_or_function_is_given_a_state(tmp_path, owner):
+    name = f'{owner.__module__} {owner.__name__}'.encode()
+    # Set the attribute, as objects with slots have theirs set.
+    state = b'}X\x05\x00\x00\x00alienX\x01\x00\x00\x00xs'
+    data = b'\x80\x02c' + name.replace(b' ', b'\n') + b'\nN' + state
+    torch.save(0, tmp_path / 'plain')
+    with (
+        zipfile.ZipFile(tmp_path / 'plain') as plain,
+        zipfile.ZipFile(tmp_path / 'f', 'w') as attack,
+    ):
+        for member in plain.namelist():
+            stored = plain.read(member)
+            if member.endswith('data.pkl'):
+                stored = data + b'\x86b.'
+            attack.writestr(member, stored)
+    refuse(tmp_path / 'f')
+    assert not hasattr(owner, 'alien')
+
+
+@pytest.mark.parametrize('name', ['f', '\x80\x02'])
+def test_archives_of_the_first_torch_are_refused(tmp_path, name):
+    mark = tmp_path / 'executed'
+    code = pickle.dumps(Attack(os.system, f'touch {mark}'), protocol=2)
+    with tarfile.open(tmp_path / 'f', 'w') as archive:
+        for member in (name, 'storages', 'tensors', 'pickle'):
+            info = tarfile.TarInfo(member)
+            info.size = len(code)
+            archive.addfile(info, io.BytesIO(code))
+    refuse(tmp_path / 'f')
+    with pytest.raises((pickle.UnpicklingError, RuntimeError)):
+        unpickler.load_weights(tmp_path / 'f')
+    assert not mark.exists()
 
 
 def test_object_arrays_are_refused(tmp_path):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mmvheat.ops.versions import is_autocast_enabled
+
 
 class Recorder:
     """Stands for ``torch.cuda.make_graphed_callables``.
@@ -28,7 +30,7 @@ class Recorder:
         self, function: Callable, inputs: tuple, allow_unused_input: bool
     ) -> Callable:
         assert self.module.training
-        assert not torch.is_autocast_enabled('cpu')
+        assert not is_autocast_enabled('cpu')
         wanted = [x for x in inputs if x.requires_grad]
 
         def run() -> tuple:

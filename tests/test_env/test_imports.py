@@ -20,7 +20,8 @@ MAY_IMPORT = {
         *('datasets', 'evaluation', 'visualization'),
     },
     'commands': {
-        *('checkpoint', 'errors', 'datasets', 'engine', 'visualization'),
+        *('ops', 'checkpoint', 'errors', 'datasets', 'engine'),
+        'visualization',
     },
     'analysis': {
         *('models', 'checkpoint', 'errors', 'version', 'visualization'),

@@ -12,8 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import flop_registry
+from torch.utils._pytree import tree_flatten, tree_map
 
 from .cards import CARDS
 
@@ -123,8 +122,8 @@ class Accountant(TorchDispatchMode):
         self, func: Callable, name: str, args: tuple, kwargs: dict, out: object
     ) -> None:
         kind = get_kind(name)
-        inputs = [x for x in tree_leaves((args, kwargs)) if _is_tensor(x)]
-        outputs = [x for x in tree_leaves(out) if _is_tensor(x)]
+        inputs = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x)]
+        outputs = [x for x in tree_flatten(out)[0] if _is_tensor(x)]
         # An input that is overwritten counts twice, unless nobody reads it.
         read = {id(x): x for x in inputs}
         if name in _OVERWRITES:
@@ -174,6 +173,8 @@ def _count_flops(
         return 2 * cells.numel() * weight[0].numel() * sum(args[10][:2])
     if name == 'addmm_':
         operator = torch.ops.aten.addmm
+    from torch.utils.flop_counter import flop_registry  # not in torch 2.1
+
     if operator not in flop_registry:
         return 0
     return flop_registry[operator](*args, **kwargs, out_val=out)

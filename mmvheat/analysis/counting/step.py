@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmvheat.errors import require_torch_2_6
+
 from .accountant import Accountant, Count
 from .autocast import CudaAutocast
 
@@ -54,6 +56,7 @@ def count_step(
     Raises:
         ValueError: There is no such mode or dtype.
     """
+    require_torch_2_6('counting')
     base, _, pure = dtype.partition('-')
     if mode not in ('eval', 'train') or base not in ('fp32', 'bf16', 'fp16'):
         raise ValueError(

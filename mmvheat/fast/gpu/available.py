@@ -8,6 +8,8 @@ import warnings
 
 import torch
 
+from mmvheat.ops.versions import IS_BEFORE_2_6
+
 from ..seam import is_on_trial
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -54,6 +56,8 @@ def _compile(
     function: str = 'run_all',
 ) -> bool:
     """Run kernels once, so that what cannot be compiled is never met."""
+    if IS_BEFORE_2_6:
+        return False
     interpreted = os.environ.get('TRITON_INTERPRET') == '1'
     if device.type not in ('cuda', 'meta') and not interpreted:
         return False

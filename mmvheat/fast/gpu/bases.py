@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmvheat.ops import bicubic_weights, dct_basis
+from mmvheat.ops.versions import is_compiling
 
 
 def get_bases(
@@ -32,7 +33,7 @@ def _get(
 ) -> Tensor:
     """Get a kept matrix that depends on sizes alone, or build it."""
     stream = None
-    if torch.compiler.is_compiling():
+    if is_compiling():
         build = build.__wrapped__
     elif like.is_cuda and not torch.cuda.is_current_stream_capturing():
         # One stream must not read or free what another one has ordered.

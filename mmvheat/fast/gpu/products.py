@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmvheat.ops.versions import is_compiling
+
 
 def transform(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Transform images as :func:`mmvheat.ops.transform`.
@@ -38,7 +40,7 @@ def invert(
 
 def _multiply(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
     matrix = matrix.expand(len(x), -1, -1)
-    if out is not None and torch.compiler.is_compiling():
+    if out is not None and is_compiling():
         return out.copy_(torch.bmm(matrix, x))
     return torch.bmm(matrix, x, out=out)
 

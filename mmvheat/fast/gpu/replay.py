@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from mmvheat.ops.versions import get_autocast_dtype, is_autocast_enabled
+
 
 class Replay:
     """A forward method that replays graphs once after each :meth:`arm`.
@@ -92,6 +94,6 @@ class Replay:
 def _get_state(x: Tensor) -> tuple:
     """Describe all that a recording depends on."""
     device = x.device.type
-    dtype = torch.get_autocast_dtype(device)
-    enabled = torch.is_autocast_enabled(device)
+    dtype = get_autocast_dtype(device)
+    enabled = is_autocast_enabled(device)
     return x.shape, x.dtype, x.requires_grad, device, dtype, enabled
