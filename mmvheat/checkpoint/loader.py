@@ -147,15 +147,19 @@ def _check_arch(
         return (
             info.embed_dims[:stages],
             info.depths[:stages],
-            info.mlp_ratio,
+            info.hidden_dims[:stages],
             info.layer_scale,
         )
 
     if key(module) == key(found):
         return
     reason = ''
-    if module.mlp_ratio != found.mlp_ratio:
-        reason = f'; mlp_ratio {module.mlp_ratio} and {found.mlp_ratio}'
+    if (
+        module.embed_dims == found.embed_dims[:stages]
+        and module.hidden_dims != found.hidden_dims[:stages]
+    ):
+        ratios = (f'{float(i.mlp_ratio):.4g}' for i in (module, found))
+        reason = f'; mlp_ratio {" and ".join(ratios)}'
     if module.layer_scale != found.layer_scale:
         words = {True: 'with', False: 'without'}
         reason += (

@@ -216,6 +216,19 @@ def test_other_image_channels(
     assert f'from 3 to {channels} channels' in log[-1]
 
 
+def test_stems_of_another_width_are_not_said_to_be_adapted(
+    official_weights, build_backbone, log
+):
+    backbone = build_backbone(
+        arch=dict(
+            embed_dims=16, depths=[1, 1, 2, 1], post_norm=True, layer_scale=0.1
+        )
+    )
+    with pytest.raises(RuntimeError, match='size mismatch for patch_embed'):
+        backbone.load_state_dict(official_weights, strict=False)
+    assert not any('adapted' in line for line in log)
+
+
 @pytest.mark.parametrize(
     'arch, words',
     [
@@ -238,6 +251,32 @@ def test_another_arch_is_an_error(
     assert '\n' not in str(error.value)
     after = backbone.state_dict()
     assert all(torch.equal(after[k], before[k]) for k in before)
+
+
+@pytest.mark.parametrize('ratio', (2.67, 3.3, 4.03))
+@pytest.mark.parametrize('out_indices', ((0, 1), (0, 1, 2, 3)))
+def test_hidden_channels_may_be_rounded(
+    tmp_path, build_backbone, ratio, out_indices
+):
+    arch = dict(
+        embed_dims=[56, 7, 24, 8],
+        depths=[1, 1, 1, 1],
+        post_norm=False,
+        layer_scale=None,
+    )
+    source = build_backbone(arch=arch, mlp_ratio=ratio)
+    torch.save(source.state_dict(), tmp_path / 'f')
+    target = build_backbone(
+        arch=arch, mlp_ratio=ratio, out_indices=out_indices
+    )
+    assert not load_pretrained(target, tmp_path / 'f').missing
+    name = 'layers.1.0.mlp.fc1.weight'
+    weight = target.state_dict()[name]
+    assert len(weight) == int(7 * ratio)
+    assert torch.equal(weight, source.state_dict()[name])
+    target = build_backbone(arch=arch, mlp_ratio=2)
+    with pytest.raises(CheckpointError, match='mlp_ratio 2 and '):
+        load_pretrained(target, tmp_path / 'f')
 
 
 def test_published_archs_are_named(tmp_path):
