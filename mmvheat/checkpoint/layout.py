@@ -21,6 +21,14 @@ from .reader import CheckpointError, read_file
 WEIGHTS = ('model', 'state_dict')
 AVERAGED_WEIGHTS = ('model_ema', 'ema_state_dict', 'state_dict_ema')
 
+# What the official classifier calls parameters of timm's.
+TIMM_HEAD_NAMES = {
+    'norm.weight': 'classifier.0.weight',
+    'norm.bias': 'classifier.0.bias',
+    'head.fc.weight': 'classifier.3.weight',
+    'head.fc.bias': 'classifier.3.bias',
+}
+
 
 @dataclass
 class Checkpoint:
@@ -100,6 +108,8 @@ def parse_checkpoint(
             f'patch_embed.conv1.weight and freq_embed.0, but keys such as '
             f'{", ".join(list(state_dict)[:3])}'
         )
+    if not prefix:
+        state_dict = rename_timm_head(state_dict)
     shapes = {
         key[len(prefix) :]: tuple(value.shape)
         for key, value in state_dict.items()
@@ -163,6 +173,11 @@ def find_prefix(state_dict: Mapping[str, Any]) -> str | None:
         if all(prefix + name in state_dict for name in names):
             return prefix
     return None
+
+
+def rename_timm_head(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a bare backbone's head of timm's its official names."""
+    return {TIMM_HEAD_NAMES.get(k, k): v for k, v in state_dict.items()}
 
 
 def find_nonfinite(state_dict: Mapping[str, Tensor]) -> list[str]:

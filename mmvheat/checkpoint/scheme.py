@@ -23,6 +23,7 @@ from .layout import (
     AVERAGED_WEIGHTS,
     WEIGHTS,
     find_prefix,
+    rename_timm_head,
     strip_wrappers,
 )
 from .reader import CheckpointError, check_file, read_file
@@ -178,5 +179,5 @@ def _prefix_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         f'backbone.{key}'
         if is_backbone_key(key)
         else HEAD_NAMES.get(key, key): value
-        for key, value in state_dict.items()
+        for key, value in rename_timm_head(state_dict).items()
     }
