@@ -62,6 +62,7 @@ def load_pretrained(
     *,
     mode: str = 'pad',
     ema: bool = False,
+    prefix: str | None = None,
     logger: Any = 'current',
 ) -> LoadReport:
     """Load any vHeat checkpoint into a backbone and log what was loaded.
@@ -78,6 +79,9 @@ def load_pretrained(
         mode (str): ``'pad'`` or ``'bicubic'``, see
             :func:`mmvheat.ops.resize_freq_embed`. Defaults to 'pad'.
         ema (bool): Take the averaged weights. Defaults to False.
+        prefix (str, optional): What the backbone's keys start with, such as
+            ``'teacher.backbone.'``, where the file does not have them bare or
+            under ``'backbone.'``. Defaults to None.
         logger (Any): See :func:`mmengine.logging.print_log`.
             Defaults to 'current'.
 
@@ -109,7 +113,8 @@ def load_pretrained(
         []
     """
     source = str(source)
-    checkpoint = parse_checkpoint(load_content(source), source, ema=ema)
+    content = load_content(source)
+    checkpoint = parse_checkpoint(content, source, ema=ema, prefix=prefix)
     targets = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     _check_arch(checkpoint, targets)
     _check_norm_order(checkpoint, module)

@@ -217,15 +217,18 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         if (
             self.is_init
             or kind.split('.')[-1] not in ('Pretrained', 'PretrainedInit')
-            # With a prefix, mmengine itself picks the keys.
-            or cfg.get('prefix')
             or not set(cfg) <= {'type', 'checkpoint', 'prefix', 'map_location'}
         ):
             super().init_weights()
             return
         from mmvheat.checkpoint import load_pretrained
 
-        load_pretrained(self, cfg['checkpoint'], mode=self.freq_embed_resize)
+        load_pretrained(
+            self,
+            cfg['checkpoint'],
+            mode=self.freq_embed_resize,
+            prefix=cfg.get('prefix'),
+        )
         self.is_init = True
 
     def get_layer_depth(

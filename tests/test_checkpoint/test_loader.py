@@ -71,6 +71,7 @@ def test_raw_official_file_gives_the_official_outputs(
     [
         dict(map_location='cpu'),
         dict(prefix=None),
+        dict(prefix='backbone.'),
         dict(type='mmengine.Pretrained'),
         dict(type=PretrainedInit),
     ],
@@ -86,6 +87,55 @@ def test_every_form_of_init_cfg(
     backbone.init_weights()
     name = 'layers.0.0.op.linear.weight'
     assert torch.equal(backbone.state_dict()[name], official_weights[name])
+
+
+@pytest.mark.parametrize('wrapper', ('', 'module.'))
+def test_a_prefix_chooses_one_of_many_networks(
+    tmp_path, official_weights, build_backbone, wrapper
+):
+    networks = ('teacher', 'student')
+    weights = {
+        f'{wrapper}{network}.backbone.{key}': value + i
+        for i, network in enumerate(networks)
+        for key, value in official_weights.items()
+        if not key.startswith('classifier')
+    }
+    path = tmp_path / 'f'
+    torch.save({'state_dict': weights}, path)
+    with pytest.raises(
+        CheckpointError,
+        match=r'under teacher\.backbone\. and student\.backbone\.: .*'
+        "prefix='teacher.backbone.'",
+    ):
+        build_backbone(init_cfg=pretrained(path)).init_weights()
+    name = 'patch_embed.conv1.bias'
+    for i, network in enumerate(networks):
+        for prefix in (f'{network}.backbone.', f'{network}', f'{network}.'):
+            init_cfg = dict(pretrained(path), prefix=prefix)
+            backbone = build_backbone(img_size=96, init_cfg=init_cfg)
+            backbone.init_weights()
+            assert len(backbone.load_report.resized) == 4
+            found = backbone.state_dict()[name]
+            assert torch.equal(found, official_weights[name] + i)
+
+
+@pytest.mark.parametrize(
+    'prefix, words',
+    [
+        ('backbone', 'is of another arch'),
+        ('student', 'no keys under student.'),
+    ],
+)
+def test_prefixes_are_no_way_around_the_checks(
+    tmp_path, official_weights, build_backbone, prefix, words
+):
+    torch.save({'state_dict': to_mmpretrain(official_weights)}, tmp_path / 'f')
+    arch = dict(
+        embed_dims=8, depths=[1, 1, 3, 1], post_norm=True, layer_scale=1e-5
+    )
+    init_cfg = dict(pretrained(tmp_path / 'f'), prefix=prefix)
+    with pytest.raises(CheckpointError, match=words):
+        build_backbone(arch=arch, init_cfg=init_cfg).init_weights()
 
 
 @pytest.mark.parametrize('mode', ('pad', 'bicubic'))
