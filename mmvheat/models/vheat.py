@@ -175,7 +175,8 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         Raises:
             ValueError: If these are no images.
         """
-        if x.dim() != 4:
+        # A proxy of torch.fx has no dimensions to ask for.
+        if isinstance(x, Tensor) and x.dim() != 4:
             raise ValueError(
                 'vHeat takes images (B, channels, H, W), but got '
                 f'{tuple(x.shape)}; for volumes there is '

@@ -138,6 +138,20 @@ class TestOutputs:
         )
         assert graph(IMAGE)['head.fc'].equal(model(IMAGE))
 
+    def test_the_backbone_is_a_graph_of_its_stages_too(self):
+        feature_extraction = pytest.importorskip(
+            'torchvision.models.feature_extraction'
+        )
+        backbone = vHeat(ARCH, img_size=64).eval()
+        graph = feature_extraction.create_feature_extractor(
+            backbone,
+            ['layers.1'],
+            tracer_kwargs=dict(leaf_modules=timm.models.get_notrace_modules()),
+        )
+        features, _ = graph(IMAGE)['layers.1']
+        normed = backbone.outnorm1(features).movedim(-1, 1)
+        torch.testing.assert_close(normed, backbone(IMAGE)[1])
+
 
 class TestArguments:
     def test_heads_come_and_go(self):
