@@ -160,10 +160,13 @@ def to_mmengine_layout(content: Any) -> Any:
     if prefix and weights is content.get('state_dict'):
         same = all(key in weights for key in state_dict)
         return content if same else dict(content, state_dict=state_dict)
+    renamed = state_dict if prefix else _prefix_keys(state_dict)
+    if 'message_hub' in content:
+        # A run resumes from all of it, one of timm's vHeat in mmpretrain.
+        return dict(content, state_dict=renamed)
     meta = content.get('meta')
     return dict(
-        state_dict=state_dict if prefix else _prefix_keys(state_dict),
-        meta=meta if isinstance(meta, dict) else {},
+        state_dict=renamed, meta=meta if isinstance(meta, dict) else {}
     )
 
 

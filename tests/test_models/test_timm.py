@@ -310,8 +310,10 @@ class TestWrappers:
         )
         nn.init.normal_(source.model.norm.weight)
         path = str(tmp_path / 'f.pth')
-        save_checkpoint(dict(state_dict=source.state_dict(), meta={}), path)
-        load_checkpoint(other, path, strict=True)
+        state = dict(meta={}, message_hub={}, optimizer={'step': 7})
+        save_checkpoint(dict(state_dict=source.state_dict(), **state), path)
+        read = load_checkpoint(other, path, strict=True)
+        assert {key: read[key] for key in state} == state
         assert other.model.norm.weight.equal(source.model.norm.weight)
         freq_embed = other.model.freq_embed[0]
         assert freq_embed[:16, :16].equal(source.model.freq_embed[0])
