@@ -281,6 +281,18 @@ class VHeat(nn.Module):
                 f'{list(unexpected)[:3]}'
             )
 
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
+        # Every way to load weights passes here, that of TimmClassifier too,
+        # whose files have names of a whole model when mmengine reads them.
+        for key in [k for k in state_dict if k.startswith(prefix)]:
+            name = _rename(key[len(prefix) :])
+            state_dict[prefix + name] = state_dict.pop(key)
+        shapes = {k: v.shape for k, v in self.state_dict().items()}
+        adapt_state_dict(state_dict, shapes, prefix=prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def _run_stages(
         self, x: Tensor, count: int = NUM_STAGES
     ) -> Iterator[Tensor]:
@@ -309,19 +321,25 @@ def checkpoint_filter_fn(
             state_dict = state_dict[key]
     renamed = {}
     for key, value in strip_wrappers(state_dict).items():
-        key = key.removeprefix('backbone.')
-        for old, new in (
-            ('classifier.0.', 'norm.'),
-            (f'outnorm{NUM_STAGES - 1}.', 'norm.'),
-            ('classifier.3.', 'head.fc.'),
-        ):
-            if key.startswith(old):
-                key = new + key[len(old) :]
+        key = _rename(key)
         if not key.startswith('outnorm'):
             renamed[key] = value
     shapes = {k: v.shape for k, v in model.state_dict().items()}
     adapt_state_dict(renamed, shapes, logger=None)
     return renamed
+
+
+def _rename(key: str) -> str:
+    """Give a parameter of an official or mmpretrain file its name here."""
+    key = key.removeprefix('backbone.')
+    for old, new in (
+        ('classifier.0.', 'norm.'),
+        (f'outnorm{NUM_STAGES - 1}.', 'norm.'),
+        ('classifier.3.', 'head.fc.'),
+    ):
+        if key.startswith(old):
+            return new + key[len(old) :]
+    return key
 
 
 def _make_cfg(name: str) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 
@@ -26,7 +27,7 @@ class BackboneInfo:
         depths (tuple[int]): Blocks per stage.
         grids (tuple[tuple[int, int]]): FVE grid (H, W) per stage.
         in_channels (int): Image channels.
-        mlp_ratio (float): Hidden channels of the MLP per channel.
+        hidden_dims (tuple[int]): Hidden channels of the MLP per stage.
         layer_scale (bool): Whether blocks have a layer scale.
     """
 
@@ -34,7 +35,7 @@ class BackboneInfo:
     depths: tuple[int, ...]
     grids: tuple[Size, ...]
     in_channels: int
-    mlp_ratio: float
+    hidden_dims: tuple[int, ...]
     layer_scale: bool
 
     @property
@@ -48,6 +49,11 @@ class BackboneInfo:
             ):
                 return name
         return None
+
+    @property
+    def mlp_ratio(self) -> Fraction:
+        """Fraction: The least ratio that, rounded down, gives the MLPs."""
+        return max(map(Fraction, self.hidden_dims, self.embed_dims))
 
     @property
     def img_size(self) -> Size:
@@ -96,14 +102,17 @@ def describe_backbone(
                 f'{sorted(blocks)[:9]}, but 0, 1, 2, ... are expected'
             )
         depths.append(len(blocks))
-    fc1 = shapes.get('layers.0.0.mlp.fc1.weight') or (4 * dims[0],)
+    hidden = tuple(
+        (shapes.get(f'layers.{i}.0.mlp.fc1.weight') or (4 * channels,))[0]
+        for i, channels in enumerate(dims)
+    )
     conv1 = _expect_dims(shapes, 'patch_embed.conv1.weight', 4, source)
     info = BackboneInfo(
         embed_dims=tuple(dims),
         depths=tuple(depths),
         grids=tuple(grids),
         in_channels=conv1[1],
-        mlp_ratio=fc1[0] / dims[0],
+        hidden_dims=hidden,
         layer_scale='layers.0.0.gamma1' in shapes,
     )
     _check_shapes(shapes, info, source)

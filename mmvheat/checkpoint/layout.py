@@ -11,11 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmvheat.models.weights import STEM
+
 from .arch import BackboneInfo, describe_backbone, is_backbone_key
 from .reader import CheckpointError, read_file
 
 WEIGHTS = ('model', 'state_dict')
 AVERAGED_WEIGHTS = ('model_ema', 'ema_state_dict', 'state_dict_ema')
+
+# What the official classifier calls parameters of timm's.
+TIMM_HEAD_NAMES = {
+    'norm.weight': 'classifier.0.weight',
+    'norm.bias': 'classifier.0.bias',
+    'head.fc.weight': 'classifier.3.weight',
+    'head.fc.bias': 'classifier.3.bias',
+}
 
 
 @dataclass
@@ -84,18 +94,34 @@ def read_checkpoint(
 
 
 def parse_checkpoint(
-    content: Any, source: str, *, ema: bool = False
+    content: Any, source: str, *, ema: bool = False, prefix: str | None = None
 ) -> Checkpoint:
-    """Find the weights in the content of a file, see `read_checkpoint`."""
+    """Find the weights in the content of a file, see `read_checkpoint`.
+
+    With a prefix, only what has it in the file is read, without it.
+    """
     layout, weights, has_ema = _find_weights(content, source, ema)
+    # That of the backbone is found by itself, or is not needed.
+    if prefix and prefix.rstrip('.') != 'backbone':
+        weights = _select(weights, prefix, source)
     state_dict = strip_wrappers(weights)
     prefix = find_prefix(state_dict)
     if prefix is None:
+        others = _find_other_prefixes(state_dict)
+        if others:
+            raise CheckpointError(
+                f'{source} has no vHeat of its own, but under '
+                f'{" and ".join(others)}: say which by '
+                f"init_cfg=dict(type='Pretrained', checkpoint='{source}', "
+                f'prefix={others[0]!r}) of the backbone'
+            )
         raise CheckpointError(
             f'{source} is not a vHeat checkpoint: it has no '
             f'patch_embed.conv1.weight and freq_embed.0, but keys such as '
             f'{", ".join(list(state_dict)[:3])}'
         )
+    if not prefix:
+        state_dict = rename_timm_head(state_dict)
     shapes = {
         key[len(prefix) :]: tuple(value.shape)
         for key, value in state_dict.items()
@@ -152,10 +178,45 @@ def strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Tensor]:
 def find_prefix(state_dict: Mapping[str, Any]) -> str | None:
     """Find the prefix of the backbone's keys; None if it is not vHeat."""
     for prefix in ('', 'backbone.'):
-        names = ('patch_embed.conv1.weight', 'freq_embed.0')
-        if all(prefix + name in state_dict for name in names):
+        if _is_prefix(prefix, state_dict):
             return prefix
     return None
+
+
+def _is_prefix(prefix: str, state_dict: Mapping[str, Any]) -> bool:
+    return (
+        prefix + STEM in state_dict and f'{prefix}freq_embed.0' in state_dict
+    )
+
+
+def _find_other_prefixes(state_dict: Mapping[str, Any]) -> list[str]:
+    """Find where a model of many networks (a teacher, a student) has one."""
+    stems = (key for key in state_dict if key.endswith(f'.{STEM}'))
+    prefixes = (key[: -len(STEM)] for key in stems)
+    return [prefix for prefix in prefixes if _is_prefix(prefix, state_dict)]
+
+
+def _select(
+    weights: Mapping[str, Any], prefix: str, source: str
+) -> dict[str, Any]:
+    prefix = f'{prefix.rstrip(".")}.'
+    for names in (weights, strip_wrappers(weights)):
+        found = {
+            key[len(prefix) :]: value
+            for key, value in names.items()
+            if key.startswith(prefix)
+        }
+        if found:
+            return found
+    raise CheckpointError(
+        f'{source} has no keys under {prefix}, but such as '
+        f'{", ".join(list(weights)[:3])}'
+    )
+
+
+def rename_timm_head(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a bare backbone's head of timm's its official names."""
+    return {TIMM_HEAD_NAMES.get(k, k): v for k, v in state_dict.items()}
 
 
 def find_nonfinite(state_dict: Mapping[str, Tensor]) -> list[str]:

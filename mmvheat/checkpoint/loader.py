@@ -58,6 +58,7 @@ def load_pretrained(
     *,
     mode: str = 'pad',
     ema: bool = False,
+    prefix: str | None = None,
     logger: Any = 'current',
 ) -> LoadReport:
     """Load any vHeat checkpoint into a backbone and log what was loaded.
@@ -74,6 +75,9 @@ def load_pretrained(
         mode (str): ``'pad'`` or ``'bicubic'``, see
             :func:`mmvheat.ops.resize_freq_embed`. Defaults to 'pad'.
         ema (bool): Take the averaged weights. Defaults to False.
+        prefix (str, optional): What the backbone's keys start with, such as
+            ``'teacher.backbone.'``, where the file does not have them bare or
+            under ``'backbone.'``. Defaults to None.
         logger (Any): See :func:`mmengine.logging.print_log`.
             Defaults to 'current'.
 
@@ -105,7 +109,8 @@ def load_pretrained(
         []
     """
     source = str(source)
-    checkpoint = parse_checkpoint(load_content(source), source, ema=ema)
+    content = load_content(source)
+    checkpoint = parse_checkpoint(content, source, ema=ema, prefix=prefix)
     targets = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     _check_arch(checkpoint, targets)
     _check_norm_order(checkpoint, module)
@@ -143,15 +148,19 @@ def _check_arch(
         return (
             info.embed_dims[:stages],
             info.depths[:stages],
-            info.mlp_ratio,
+            info.hidden_dims[:stages],
             info.layer_scale,
         )
 
     if key(module) == key(found):
         return
     reason = ''
-    if module.mlp_ratio != found.mlp_ratio:
-        reason = f'; mlp_ratio {module.mlp_ratio} and {found.mlp_ratio}'
+    if (
+        module.embed_dims == found.embed_dims[:stages]
+        and module.hidden_dims != found.hidden_dims[:stages]
+    ):
+        ratios = (f'{float(i.mlp_ratio):.4g}' for i in (module, found))
+        reason = f'; mlp_ratio {" and ".join(ratios)}'
     if module.layer_scale != found.layer_scale:
         words = {True: 'with', False: 'without'}
         reason += (

@@ -19,7 +19,13 @@ from torch import Tensor
 
 from .arch import is_backbone_key
 from .converter import HEAD_NAMES
-from .layout import AVERAGED_WEIGHTS, WEIGHTS, find_prefix, strip_wrappers
+from .layout import (
+    AVERAGED_WEIGHTS,
+    WEIGHTS,
+    find_prefix,
+    rename_timm_head,
+    strip_wrappers,
+)
 from .reader import CheckpointError, check_file, read_file
 from .unpickler import load_weights
 from .writer import replace_file
@@ -153,10 +159,13 @@ def to_mmengine_layout(content: Any) -> Any:
     if prefix and weights is content.get('state_dict'):
         same = all(key in weights for key in state_dict)
         return content if same else dict(content, state_dict=state_dict)
+    renamed = state_dict if prefix else _prefix_keys(state_dict)
+    if 'message_hub' in content:
+        # A run resumes from all of it, one of timm's vHeat in mmpretrain.
+        return dict(content, state_dict=renamed)
     meta = content.get('meta')
     return dict(
-        state_dict=state_dict if prefix else _prefix_keys(state_dict),
-        meta=meta if isinstance(meta, dict) else {},
+        state_dict=renamed, meta=meta if isinstance(meta, dict) else {}
     )
 
 
@@ -172,5 +181,5 @@ def _prefix_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         f'backbone.{key}'
         if is_backbone_key(key)
         else HEAD_NAMES.get(key, key): value
-        for key, value in state_dict.items()
+        for key, value in rename_timm_head(state_dict).items()
     }

@@ -175,7 +175,8 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         Raises:
             ValueError: If these are no images.
         """
-        if x.dim() != 4:
+        # A proxy of torch.fx has no dimensions to ask for.
+        if isinstance(x, Tensor) and x.dim() != 4:
             raise ValueError(
                 'vHeat takes images (B, channels, H, W), but got '
                 f'{tuple(x.shape)}; for volumes there is '
@@ -217,15 +218,18 @@ class vHeat(BaseModule):  # noqa: N801 (the name of the paper)
         if (
             self.is_init
             or kind.split('.')[-1] not in ('Pretrained', 'PretrainedInit')
-            # With a prefix, mmengine itself picks the keys.
-            or cfg.get('prefix')
             or not set(cfg) <= {'type', 'checkpoint', 'prefix', 'map_location'}
         ):
             super().init_weights()
             return
         from mmvheat.checkpoint import load_pretrained
 
-        load_pretrained(self, cfg['checkpoint'], mode=self.freq_embed_resize)
+        load_pretrained(
+            self,
+            cfg['checkpoint'],
+            mode=self.freq_embed_resize,
+            prefix=cfg.get('prefix'),
+        )
         self.is_init = True
 
     def get_layer_depth(

@@ -65,7 +65,7 @@ def adapt_state_dict(
                 'x'.join(map(str, s)) for s in (value.shape[:2], shape[:2])
             )
             notes.append(f'{name} {source} to {target} by {mode}')
-        elif name == STEM and value.shape[1] == 3:
+        elif name == STEM and value.shape[:2] == (shape[0], 3):
             state_dict[prefix + name] = _adapt_channels(value, shape[1])
             notes.append(f'{name} from 3 to {shape[1]} channels')
     if notes and logger is not None:

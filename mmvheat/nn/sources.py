@@ -79,9 +79,11 @@ class ConstantSource(nn.Module):
 
     def __init__(self, k: float) -> None:
         super().__init__()
-        # No weight: checkpoints neither hold nor miss it.
-        self.register_buffer('k', torch.tensor(float(k)), persistent=False)
+        # A buffer would be lost where a module gets its storage later, as one
+        # made on the meta device: checkpoints do not hold it.
+        self.k = float(k)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give k, a scalar, whatever the argument."""
-        return self.k
+        """Give k, a scalar on the device of the argument."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return x.new_full((), self.k, dtype=dtype)

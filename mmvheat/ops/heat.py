@@ -62,6 +62,7 @@ def conduct_heat(x: Tensor, k: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes of ``x`` and ``k`` do not fit.
+        TypeError: If ``x`` holds integers.
 
     Example:
         >>> x = torch.rand(1, 8, 8, 3)
@@ -92,6 +93,9 @@ def propagate(
 
     Returns:
         Tensor: In the shape and precision of :func:`conduct_heat`.
+
+    Raises:
+        TypeError: If ``x`` holds integers.
 
     Example:
         A law of your own, the plate at rest under a constant source:
@@ -196,7 +200,15 @@ def split_mean(x: Tensor) -> tuple[Tensor, Tensor]:
         tuple[Tensor, Tensor]: Mean of every image, shape (B, 1, 1, C), in
         the dtype of ``x``, under autocast in single precision, and what is
         left, in the shape of ``x``, in the dtype that products run in.
+
+    Raises:
+        TypeError: If these are integers, which would round to nothing.
     """
+    if not (x.is_floating_point() or x.is_complex()):
+        raise TypeError(
+            f'features must be floating point numbers, but got {x.dtype}; '
+            'take x.float()'
+        )
     images, axes = x.detach(), tuple(range(1, x.dim() - 1))
     if x.dtype == torch.float16:  # Its sum might overflow.
         mean = images.mean(axes, keepdim=True, dtype=torch.float32)

@@ -71,6 +71,7 @@ def test_raw_official_file_gives_the_official_outputs(
     [
         dict(map_location='cpu'),
         dict(prefix=None),
+        dict(prefix='backbone.'),
         dict(type='mmengine.Pretrained'),
         dict(type=PretrainedInit),
     ],
@@ -86,6 +87,55 @@ def test_every_form_of_init_cfg(
     backbone.init_weights()
     name = 'layers.0.0.op.linear.weight'
     assert torch.equal(backbone.state_dict()[name], official_weights[name])
+
+
+@pytest.mark.parametrize('wrapper', ('', 'module.'))
+def test_a_prefix_chooses_one_of_many_networks(
+    tmp_path, official_weights, build_backbone, wrapper
+):
+    networks = ('teacher', 'student')
+    weights = {
+        f'{wrapper}{network}.backbone.{key}': value + i
+        for i, network in enumerate(networks)
+        for key, value in official_weights.items()
+        if not key.startswith('classifier')
+    }
+    path = tmp_path / 'f'
+    torch.save({'state_dict': weights}, path)
+    with pytest.raises(
+        CheckpointError,
+        match=r'under teacher\.backbone\. and student\.backbone\.: .*'
+        "prefix='teacher.backbone.'",
+    ):
+        build_backbone(init_cfg=pretrained(path)).init_weights()
+    name = 'patch_embed.conv1.bias'
+    for i, network in enumerate(networks):
+        for prefix in (f'{network}.backbone.', f'{network}', f'{network}.'):
+            init_cfg = dict(pretrained(path), prefix=prefix)
+            backbone = build_backbone(img_size=96, init_cfg=init_cfg)
+            backbone.init_weights()
+            assert len(backbone.load_report.resized) == 4
+            found = backbone.state_dict()[name]
+            assert torch.equal(found, official_weights[name] + i)
+
+
+@pytest.mark.parametrize(
+    'prefix, words',
+    [
+        ('backbone', 'is of another arch'),
+        ('student', 'no keys under student.'),
+    ],
+)
+def test_prefixes_are_no_way_around_the_checks(
+    tmp_path, official_weights, build_backbone, prefix, words
+):
+    torch.save({'state_dict': to_mmpretrain(official_weights)}, tmp_path / 'f')
+    arch = dict(
+        embed_dims=8, depths=[1, 1, 3, 1], post_norm=True, layer_scale=1e-5
+    )
+    init_cfg = dict(pretrained(tmp_path / 'f'), prefix=prefix)
+    with pytest.raises(CheckpointError, match=words):
+        build_backbone(arch=arch, init_cfg=init_cfg).init_weights()
 
 
 @pytest.mark.parametrize('mode', ('pad', 'bicubic'))
@@ -216,6 +266,19 @@ def test_other_image_channels(
     assert f'from 3 to {channels} channels' in log[-1]
 
 
+def test_stems_of_another_width_are_not_said_to_be_adapted(
+    official_weights, build_backbone, log
+):
+    backbone = build_backbone(
+        arch=dict(
+            embed_dims=16, depths=[1, 1, 2, 1], post_norm=True, layer_scale=0.1
+        )
+    )
+    with pytest.raises(RuntimeError, match='size mismatch for patch_embed'):
+        backbone.load_state_dict(official_weights, strict=False)
+    assert not any('adapted' in line for line in log)
+
+
 @pytest.mark.parametrize(
     'arch, words',
     [
@@ -238,6 +301,32 @@ def test_another_arch_is_an_error(
     assert '\n' not in str(error.value)
     after = backbone.state_dict()
     assert all(torch.equal(after[k], before[k]) for k in before)
+
+
+@pytest.mark.parametrize('ratio', (2.67, 3.3, 4.03))
+@pytest.mark.parametrize('out_indices', ((0, 1), (0, 1, 2, 3)))
+def test_hidden_channels_may_be_rounded(
+    tmp_path, build_backbone, ratio, out_indices
+):
+    arch = dict(
+        embed_dims=[56, 7, 24, 8],
+        depths=[1, 1, 1, 1],
+        post_norm=False,
+        layer_scale=None,
+    )
+    source = build_backbone(arch=arch, mlp_ratio=ratio)
+    torch.save(source.state_dict(), tmp_path / 'f')
+    target = build_backbone(
+        arch=arch, mlp_ratio=ratio, out_indices=out_indices
+    )
+    assert not load_pretrained(target, tmp_path / 'f').missing
+    name = 'layers.1.0.mlp.fc1.weight'
+    weight = target.state_dict()[name]
+    assert len(weight) == int(7 * ratio)
+    assert torch.equal(weight, source.state_dict()[name])
+    target = build_backbone(arch=arch, mlp_ratio=2)
+    with pytest.raises(CheckpointError, match='mlp_ratio 2 and '):
+        load_pretrained(target, tmp_path / 'f')
 
 
 def test_published_archs_are_named(tmp_path):

@@ -178,7 +178,8 @@ class TestMeaning:
         model = build(k=0, out_indices=(0,)).eval()
         op = model.layers[0][0].op
         u = torch.randn(1, 7, 5, 8)
-        torch.testing.assert_close(op.propagator(u, op.get_k(u, None)), u)
+        k = op.get_k(u, model.freq_embed[0])
+        torch.testing.assert_close(op.propagator(u, k), u)
 
     def test_embeddings_without_effect_are_not_trained(self, build):
         model = build(k='vector').train()

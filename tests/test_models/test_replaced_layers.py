@@ -147,6 +147,32 @@ def test_blocks_may_be_removed_and_added(model):
         assert isinstance(stage.blocks[before.depth], Skipped)
 
 
+def test_mmpretrain_lora_starts_from_an_official_file(official_run):
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.models import LoRAModel
+
+    expected = official_run.expected
+    classifier = Config.fromfile(CLASSIFIER).model
+    classifier.backbone.arch = expected['arch']
+    classifier.backbone.img_size = expected['img_size']
+    classifier.head.num_classes = expected['cls_logits'].shape[1]
+    model = LoRAModel(
+        module=dict(
+            classifier,
+            init_cfg=dict(
+                type='Pretrained', checkpoint=str(official_run.path)
+            ),
+        ),
+        rank=2,
+        targets=[dict(type='op.linear'), dict(type='head.fc')],
+    ).eval()
+    logits = model.module.head(model.extract_feat(expected['cls_input']))
+    torch.testing.assert_close(
+        logits, expected['cls_logits'], rtol=0, atol=2e-4
+    )
+    assert model.module.head.fc.lora_up.weight.requires_grad
+
+
 def test_mmpretrain_lora_trains():
     pytest.importorskip('mmpretrain')
     from mmpretrain.models import LoRAModel

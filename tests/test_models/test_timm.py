@@ -3,9 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.runner import load_checkpoint, save_checkpoint
 from torch import nn
 
-from mmvheat.checkpoint import CheckpointError
+import mmvheat.engine  # noqa: F401
+from mmvheat.checkpoint import (
+    CheckpointError,
+    convert_checkpoint,
+    read_checkpoint,
+)
 from mmvheat.models import vHeat
 
 timm = pytest.importorskip('timm')
@@ -131,6 +137,20 @@ class TestOutputs:
             tracer_kwargs=dict(leaf_modules=timm.models.get_notrace_modules()),
         )
         assert graph(IMAGE)['head.fc'].equal(model(IMAGE))
+
+    def test_the_backbone_is_a_graph_of_its_stages_too(self):
+        feature_extraction = pytest.importorskip(
+            'torchvision.models.feature_extraction'
+        )
+        backbone = vHeat(ARCH, img_size=64).eval()
+        graph = feature_extraction.create_feature_extractor(
+            backbone,
+            ['layers.1'],
+            tracer_kwargs=dict(leaf_modules=timm.models.get_notrace_modules()),
+        )
+        features, _ = graph(IMAGE)['layers.1']
+        normed = backbone.outnorm1(features).movedim(-1, 1)
+        torch.testing.assert_close(normed, backbone(IMAGE)[1])
 
 
 class TestArguments:
@@ -272,6 +292,66 @@ class TestWrappers:
             (2, 32, 5, 4),
             (2, 64, 3, 2),
         ]
+
+    def test_classifiers_of_mmpretrain_read_their_own_files(self, tmp_path):
+        registry = pytest.importorskip('mmpretrain.registry')
+        pytest.importorskip('mmpretrain.models')
+        source, other = (
+            registry.MODELS.build(
+                dict(
+                    type='TimmClassifier',
+                    model_name='vheat_tiny',
+                    arch=ARCH,
+                    img_size=size,
+                    num_classes=5,
+                )
+            ).eval()
+            for size in (64, 96)
+        )
+        nn.init.normal_(source.model.norm.weight)
+        path = str(tmp_path / 'f.pth')
+        state = dict(meta={}, message_hub={}, optimizer={'step': 7})
+        save_checkpoint(dict(state_dict=source.state_dict(), **state), path)
+        read = load_checkpoint(other, path, strict=True)
+        assert {key: read[key] for key in state} == state
+        assert other.model.norm.weight.equal(source.model.norm.weight)
+        freq_embed = other.model.freq_embed[0]
+        assert freq_embed[:16, :16].equal(source.model.freq_embed[0])
+        assert not freq_embed[16:].any()
+
+    @pytest.mark.parametrize('convert', [False, True])
+    def test_classifiers_of_timm_become_mmpretrains(self, tmp_path, convert):
+        registry = pytest.importorskip('mmpretrain.registry')
+        pytest.importorskip('mmpretrain.models')
+        source = create().eval()
+        for parameter in source.norm.parameters():
+            nn.init.normal_(parameter)
+        path = tmp_path / 'f.pth'
+        torch.save({'state_dict': source.state_dict(), 'epoch': 3}, path)
+        if convert:
+            checkpoint = read_checkpoint(path)
+            weights = convert_checkpoint(checkpoint, (64, 64), task='cls')
+            torch.save(weights, path)
+            detector = convert_checkpoint(checkpoint, (64, 64))
+            backbone = vHeat(ARCH, img_size=64)
+            missing, unexpected = backbone.load_state_dict(detector, False)
+            assert {name.split('.')[0] for name in missing} == {
+                f'outnorm{i}' for i in range(4)
+            }
+            assert not unexpected
+        classifier = registry.MODELS.build(
+            dict(
+                type='ImageClassifier',
+                backbone=dict(
+                    type='vHeat', arch=ARCH, img_size=64, out_indices=(3,)
+                ),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=5, in_channels=64),
+            )
+        ).eval()
+        load_checkpoint(classifier, str(path), strict=True)
+        logits = classifier.head(classifier.extract_feat(IMAGE))
+        torch.testing.assert_close(logits, source(IMAGE))
 
     def test_a_detector_trains_on_it(self):
         pytest.importorskip('mmdet.models')

@@ -328,6 +328,30 @@ def test_a_velocity_set_later_moves_the_mean():
     assert torch.equal(law(x, torch.tensor(1.7)), expected)
 
 
+@pytest.mark.parametrize('assign', [False, True])
+def test_constants_outlive_a_start_on_the_meta_device(assign):
+    def make():
+        return HeatConduction2d(4, 5, TailPropagator(4, k2=0.7), k=0.3)
+
+    source = make()
+    with torch.device('meta'):
+        layer = make()
+    if not assign:
+        layer.to_empty(device='cpu')
+    layer.load_state_dict(source.state_dict(), assign=assign)
+    x = torch.randn(1, 4, 5, 6)
+    assert layer(x).equal(source(x))
+
+
+def test_constants_are_exact_in_every_precision():
+    x = torch.zeros(1, 1, 2, 3)
+    for dtype in (torch.float64, torch.bfloat16):
+        layer = HeatConduction2d(1, 2, k=0.3).to(dtype)
+        k = layer.get_k(x.to(dtype).movedim(1, -1))
+        assert abs(k.item() - 0.3) < (1e-15 if dtype.itemsize > 4 else 1e-7)
+
+
 def test_numbers_of_numpy_are_numbers():
-    assert make_source(np.float32(2), C)(None) == 2
-    assert TailPropagator(C, k2=np.float32(2)).to_k2(None) == 2
+    x = torch.zeros(1, C)
+    assert make_source(np.float32(2), C)(x) == 2
+    assert TailPropagator(C, k2=np.float32(2)).to_k2(x) == 2

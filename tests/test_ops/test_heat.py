@@ -248,3 +248,17 @@ def test_fake_tensors_have_shapes():
 def test_shapes_that_do_not_fit_are_named(shape):
     with pytest.raises(ValueError, match=r'\(1, 3, 4, 2\) and \(\d'):
         conduct_heat(torch.ones(1, 3, 4, 2), torch.ones(shape))
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64, torch.bool])
+def test_integers_are_refused(dtype):
+    x = torch.ones(1, 4, 5, 3).to(dtype)
+    with pytest.raises(TypeError, match=f'but got {dtype}; take x.float'):
+        conduct_heat(x, torch.ones(4, 5, 3))
+
+
+def test_complex_features_are_two_plates():
+    x, k = make_input(4, 5)
+    parts = conduct_heat(x, k), conduct_heat(x.flip(1), k)
+    whole = conduct_heat(torch.complex(x, x.flip(1)), k)
+    torch.testing.assert_close(whole, torch.complex(*parts))
