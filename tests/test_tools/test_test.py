@@ -161,3 +161,17 @@ def test_detector_without_tta_in_its_config_sees_mirror_images(
         assert metrics[metric] == pytest.approx(expected[metric], abs=0.02)
     plain = run_tool('test.py', tmp_path / 'config.py', skilled['mask_rcnn'])
     assert _metrics(plain) != metrics
+
+
+def test_pre_trained_backbone_is_no_part_of_a_test(
+    run_tool, trained, configs
+) -> None:
+    job = run_tool(
+        'test.py',
+        configs / 'classifier.py',
+        trained('classifier').work_dir / 'epoch_2.pth',
+        '--cfg-options',
+        'model.backbone.init_cfg.type=Pretrained',
+        'model.backbone.init_cfg.checkpoint=of_another_machine.pth',
+    )
+    assert job.exit_code == 0, job.output
