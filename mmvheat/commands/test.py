@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from prettytable import PrettyTable, TableStyle
 
+import mmvheat.engine  # noqa: F401  its hooks
 from mmvheat.datasets.checks import check_paths
 from mmvheat.errors import UserError, is_local_main
 
@@ -97,6 +98,8 @@ def load_test_config(
         )
     cfg.load_from = checkpoint
     cfg.resume = False
+    hooks = [*(cfg.get('custom_hooks') or []), dict(type='CheckWeightsHook')]
+    cfg.custom_hooks = hooks
     return cfg
 
 

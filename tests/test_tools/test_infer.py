@@ -139,3 +139,9 @@ def test_no_image_at_all(infer, tmp_path, kind) -> None:
     if kind == 'empty':
         (tmp_path / kind).mkdir()
     assert str(tmp_path / kind) in infer('upernet', tmp_path / kind).error
+
+
+def test_checkpoint_of_other_classes(infer, shapes) -> None:
+    option = 'model.decode_head.num_classes=7'
+    job = infer('upernet', shapes / 'val', '--cfg-options', option)
+    assert 'size mismatch for decode_head.conv_seg.weight' in job.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 
 import cv2
@@ -161,6 +162,16 @@ def test_detector_without_tta_in_its_config_sees_mirror_images(
         assert metrics[metric] == pytest.approx(expected[metric], abs=0.02)
     plain = run_tool('test.py', tmp_path / 'config.py', skilled['mask_rcnn'])
     assert _metrics(plain) != metrics
+
+
+def test_weights_must_be_those_of_the_whole_model(
+    run_tool, trained, configs
+) -> None:
+    classifier = trained('classifier').work_dir / 'epoch_2.pth'
+    for tta in ((), ('--tta',)):
+        job = run_tool('test.py', configs / 'upernet.py', classifier, *tta)
+        assert 'has no weights for' in job.error
+        assert 'metrics.json' not in os.listdir(job.work_dir)
 
 
 def test_pre_trained_backbone_is_no_part_of_a_test(
