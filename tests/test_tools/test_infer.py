@@ -145,3 +145,9 @@ def test_checkpoint_of_other_classes(infer, shapes) -> None:
     option = 'model.decode_head.num_classes=7'
     job = infer('upernet', shapes / 'val', '--cfg-options', option)
     assert 'size mismatch for decode_head.conv_seg.weight' in job.error
+
+
+def test_device_that_is_not_there(infer, shapes) -> None:
+    job = infer('upernet', shapes / 'val', '--device', 'cuda:99')
+    assert job.exit_code == 2
+    assert 'cuda:99 is no device of this machine' in job.output
