@@ -63,7 +63,10 @@ def add_fields(parser: ArgumentParser) -> None:
 
 
 def load(
-    args: Namespace, *model: str, options: dict[str, Any] | None = None
+    args: Namespace,
+    *model: str,
+    options: dict[str, Any] | None = None,
+    whole: bool = False,
 ) -> Network:
     """Load the network of the command line, or another with its options.
 
@@ -71,12 +74,18 @@ def load(
         args (Namespace): The command line.
         *model (str): Config and checkpoint of another.
         options (dict, optional): Settings besides ``--cfg-options``.
+        whole (bool): Whether the checkpoint must have heads. Defaults to
+            False.
     """
     config, checkpoint = model or (args.config, args.checkpoint)
     check_checkpoint(checkpoint)
     options = {**(args.cfg_options or {}), **(options or {})}
     return load_network(
-        config, checkpoint, device=args.device, options=options
+        config,
+        checkpoint,
+        device=args.device,
+        options=options,
+        whole=whole,
     )
 
 
