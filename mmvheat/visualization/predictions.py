@@ -52,7 +52,8 @@ def make_predictor(
 
     Returns:
         Predict: It returns the picture, and boxes, masks or classes as a
-        dict, a label map (H, W) or a restored image (H, W, C), uint8.
+        dict, a label map (H, W) or a restored image (H, W, C), uint8; a label
+        map that names classes from 256 on is uint16.
 
     Raises:
         CheckpointError: The checkpoint cannot be read or does not fit.
@@ -102,7 +103,9 @@ def _segment(cfg: Config, checkpoint: str, device: str, meta: dict) -> Predict:
 
     def predict(path: str) -> tuple[np.ndarray, np.ndarray]:
         result = inferencer(path, return_vis=True)
-        return result['visualization'], result['predictions'].astype(np.uint8)
+        labels = result['predictions']
+        kind = np.uint8 if labels.max() < 256 else np.uint16
+        return result['visualization'], labels.astype(kind)
 
     return predict
 
