@@ -24,6 +24,7 @@ from .config import (
     enable_test_amp,
     enable_tta,
     load_config,
+    make_folder,
     set_work_dir,
 )
 from .environment import prepare_environment
@@ -64,6 +65,7 @@ def main() -> None:
     if args.amp:
         enable_test_amp(cfg, args.amp)
     if args.show_dir:
+        make_folder(args.show_dir, '--show-dir')
         enable_painting(cfg, args.show_dir)
     if args.out:
         add_output(cfg, args.out)
@@ -111,7 +113,7 @@ def add_output(cfg: Config, out: str) -> None:
         out (str): A .pkl file; for segmentation a folder of label maps.
 
     Raises:
-        UserError: It is the other.
+        UserError: It is the other, or cannot be written.
     """
     evaluators = cfg.test_evaluator
     if isinstance(evaluators, dict):
@@ -122,10 +124,12 @@ def add_output(cfg: Config, out: str) -> None:
                 f'--out {out} looks like a file; for segmentation give a '
                 'folder, which receives one label map per image.'
             )
+        make_folder(out, '--out')
         evaluators[0].output_dir = out
     else:
         if not out.endswith(('.pkl', '.pickle')):
             raise UserError(f'--out {out} must end in .pkl.')
+        make_folder(osp.dirname(out) or '.', '--out')
         kind = 'DumpResults'
         if cfg.default_scope == 'mmdet':
             kind = 'DumpDetResults'

@@ -186,3 +186,26 @@ def test_pre_trained_backbone_is_no_part_of_a_test(
         'model.backbone.init_cfg.checkpoint=of_another_machine.pth',
     )
     assert job.exit_code == 0, job.output
+
+
+@pytest.mark.parametrize(
+    ('name', 'option', 'place'),
+    [
+        ('mask_rcnn', '--show-dir', ''),
+        ('mask_rcnn', '--out', '/all.pkl'),
+        ('upernet', '--out', ''),
+    ],
+)
+def test_place_that_cannot_be_written_is_named_before_the_test(
+    run_tool, trained, configs, tmp_path, name, option, place
+) -> None:
+    (tmp_path / 'file').touch()
+    job = run_tool(
+        'test.py',
+        configs / f'{name}.py',
+        trained(name).work_dir / CHECKPOINTS[name],
+        option,
+        f'{tmp_path}/file{place}',
+    )
+    assert f'choose another one with {option}' in job.error
+    assert 'Iter(test)' not in job.output
