@@ -16,8 +16,7 @@ from mmvheat.visualization.cam import compute_cam
 from mmvheat.visualization.features import collect_maps
 from mmvheat.visualization.layers import PictureError, list_stages
 from mmvheat.visualization.networks import find_vheat, load_network
-from mmvheat.visualization.receptive_field import make_forward
-from mmvheat.visualization.receptive_field import load_stages
+from mmvheat.visualization.receptive_field import load_stages, make_forward
 from mmvheat.visualization.restoration import (
     Restoration,
     Restorer,
