@@ -179,7 +179,7 @@ def load(args: Namespace) -> tuple[dict, dict]:
 
     exhibits, samples = {}, {}
     for name, (config, path, images) in find_models(args).items():
-        network = load_network(config, path, device=args.device)
+        network = load_network(config, path, device=args.device, whole=True)
         exhibits[name], samples[name] = Exhibit(network), images
     return exhibits, samples
 

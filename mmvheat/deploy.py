@@ -632,35 +632,54 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paths = list_images(args.input, out)
     root = Path(args.input) if Path(args.input).is_dir() else paths[0].parent
     names = [path.relative_to(root) for path in paths]
+    if args.coco and meta['task'] != 'detection':
+        raise DeployError(
+            f'--coco writes the boxes of a detector, but {args.model} is a '
+            f'model of {meta["task"]}.'
+        )
     ids = read_ids(args.coco, meta['classes']) if args.coco else None
-    predictions, entries = {}, []
-    for path, name, picture in zip(paths, names, _name_pictures(names)):
-        image = read_image(path)
-        result = session(image)
-        if ids:
-            number = ids[0].get(name.as_posix())
-            if number is None:
+    predictions, entries, faults = {}, [], []
+    try:
+        for path, name, picture in zip(paths, names, _name_pictures(names)):
+            number = ids and ids[0].get(name.as_posix())
+            if ids and number is None:
                 raise DeployError(f'{args.coco} has no image {name}.')
-            entries += to_coco(result, number, ids[1])
-        if 'label_map' in result:
-            target = out / 'label_maps' / picture
-            _write_image(target, result['label_map'])
-        else:
-            predictions[name.as_posix()] = {
-                key: np.asarray(value).tolist()
-                for key, value in result.items()
-                if key != 'masks'
-            }
-        if 'boxes' in result:
-            shown = result['scores'] >= args.score_thr
-            result = {key: value[shown] for key, value in result.items()}
-        target = out / 'vis' / picture
-        _write_image(target, paint(image, result, meta))
-    if predictions:
-        (out / 'predictions.json').write_text(json.dumps(predictions))
-    if ids:
-        (out / 'results.json').write_text(json.dumps(entries))
-    print(f'{len(paths)} images predicted, pictures in {out / "vis"}')
+            try:
+                image = read_image(path)
+                result = session(image)
+            except DeployError as error:  # the others may be sound
+                named = str(path) in str(error)
+                faults.append(str(error) if named else f'{path}: {error}')
+                continue
+            if ids:
+                entries += to_coco(result, number, ids[1])
+            if 'label_map' in result:
+                target = out / 'label_maps' / picture
+                _write_image(target, result['label_map'])
+            else:
+                predictions[name.as_posix()] = {
+                    key: np.asarray(value).tolist()
+                    for key, value in result.items()
+                    if key != 'masks'
+                }
+            if 'boxes' in result:
+                shown = result['scores'] >= args.score_thr
+                result = {key: value[shown] for key, value in result.items()}
+            target = out / 'vis' / picture
+            _write_image(target, paint(image, result, meta))
+    finally:  # what was found before a run is stopped
+        if predictions:
+            text = json.dumps(predictions)
+            (out / 'predictions.json').write_text(text)
+        if predictions and ids:
+            (out / 'results.json').write_text(json.dumps(entries))
+    done = len(paths) - len(faults)
+    print(f'{done} images predicted, pictures in {out / "vis"}')
+    if faults:
+        raise DeployError(
+            f'{len(faults)} of {len(paths)} images were left out: '
+            + ' '.join(faults[:5])
+        )
 
 
 def _name_pictures(names: Sequence[Path]) -> list[Path]:

@@ -248,7 +248,8 @@ class VHeat(nn.Module):
         """
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
-        self.head_hidden_size = self.head.num_features
+        pooled = self.head.global_pool.feat_mult()
+        self.head_hidden_size = self.num_features * pooled
 
     @torch.jit.ignore
     def load_pretrained(self, checkpoint_path: str, prefix: str = '') -> None:

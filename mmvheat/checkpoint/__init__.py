@@ -1,6 +1,7 @@
 """Reading, converting, loading and writing checkpoints."""
 
 from .arch import BackboneInfo
+from .complete import check_complete
 from .converter import (
     change_img_size,
     convert_checkpoint,
@@ -22,6 +23,7 @@ __all__ = [
     'CheckpointError',
     'LoadReport',
     'adapt_optimizer_state',
+    'check_complete',
     'check_target',
     'convert_checkpoint',
     'convert_to_downstream',

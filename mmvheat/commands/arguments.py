@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 from mmengine.device import get_device
 
@@ -47,6 +48,22 @@ class ConfigOptions(DictAction):
                 parser.error(f'{option_string} {text}: {error}')
 
 
+def parse_device(name: str) -> str:
+    """Check the name of a device.
+
+    Raises:
+        ArgumentTypeError: It is none, or not there.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition('\n')[0]
+        raise ArgumentTypeError(
+            f'{name} is no device of this machine: {reason}'
+        ) from error
+    return name
+
+
 OPTIONS = {
     '--amp': dict(
         nargs='?',
@@ -61,6 +78,7 @@ OPTIONS = {
         help='change settings of the config, e.g. model.backbone.arch=small',
     ),
     '--device': dict(
+        type=parse_device,
         default=get_device(),
         help='cpu, cuda or cuda:N (default: a GPU if there is one)',
     ),

@@ -27,6 +27,7 @@ _UNREADABLE = (
 )
 # What reads a config. Whatever else fails meanwhile is code of its own.
 _READERS = {'mmvheat', 'mmengine', 'ast', 'yaml', 'json', 'codecs'}
+_IMPORTERS = {'mmengine', 'importlib'}
 _LIBRARIES = dict(
     mmdet=('mmdet.utils', 'det'),
     mmseg=('mmseg.utils', 'seg'),
@@ -62,16 +63,42 @@ def read_config(path: str) -> Config:
         )
     try:
         return Config.fromfile(path)
+    except ImportError as error:
+        name = _name_absent_import(error)
+        if name is None:
+            raise  # by a module that is there
+        raise UserError(
+            f'The config {path} imports {name}, which is not found; install '
+            'it, or add the folder that holds it to PYTHONPATH.'
+        ) from error
     except _UNREADABLE as error:
-        frames = [f.f_globals for f, _ in walk_tb(error.__traceback__)]
-        modules = {f.get('__name__', '').split('.')[0] for f in frames}
-        if not modules <= _READERS:
+        if not _list_modules(error) <= _READERS:
             raise  # by code of the config
         reason = ' '.join(str(error).split())
         raise UserError(
             f'The config {path} could not be read: '
             f'{type(error).__name__}: {reason}'
         ) from error
+
+
+def _name_absent_import(error: ImportError) -> str | None:
+    """Name the module that ``custom_imports`` asks for in vain.
+
+    What such a module itself imports is not looked for: mmengine raises from
+    where it imports, anything else from within the module.
+    """
+    while not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__ or error.__context__
+        if error is None:
+            return None
+    modules = _list_modules(error)
+    return error.name if modules <= _IMPORTERS else None
+
+
+def _list_modules(error: Exception) -> set[str]:
+    """List the top modules whose code an error came through."""
+    frames = [frame.f_globals for frame, _ in walk_tb(error.__traceback__)]
+    return {f.get('__name__', '').split('.')[0] for f in frames}
 
 
 def merge_options(

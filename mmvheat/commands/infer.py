@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import mmcv
 import mmengine
 import numpy as np
@@ -17,7 +18,7 @@ from mmvheat.errors import UserError
 from mmvheat.visualization.predictions import make_predictor
 
 from .arguments import add_options, list_images
-from .config import load_config
+from .config import load_config, make_folder
 
 WRITTEN = ('vis', 'label_maps', 'restored')
 """Folders of pictures below the one to fill."""
@@ -82,31 +83,40 @@ def main() -> None:
         options=args.cfg_options,
         is_degraded=args.degraded,
     )
+    make_folder(args.out_dir, '--out-dir')
     is_label_map = cfg.default_scope == 'mmseg'
-    predictions, unreadable = {}, []
-    for name, path in tqdm(images.items(), desc='infer', unit='image'):
-        if unreadable_file([path]):
-            unreadable.append(path)
-            continue
-        picture, prediction = predict(path)
-        stem = osp.splitext(name)[0]
-        stem = name if stems[stem] > 1 else stem  # a.jpg beside a.png
-        mmcv.imwrite(picture[..., ::-1], f'{args.out_dir}/vis/{stem}.png')
-        if not isinstance(prediction, np.ndarray):
-            predictions[name] = prediction
-        elif is_label_map:
-            path = f'{args.out_dir}/label_maps/{stem}.png'
-            mmcv.imwrite(prediction, path)
-        else:
-            path = f'{args.out_dir}/restored/{stem}.png'
-            mmcv.imwrite(prediction[..., ::-1], path)
-    if predictions:
-        mmengine.dump(predictions, f'{args.out_dir}/predictions.json')
-    print(
-        f'{len(images) - len(unreadable)} images drawn in {args.out_dir}/vis'
-    )
-    if unreadable:
+    predictions, left_out = {}, []
+    try:
+        for name, path in tqdm(images.items(), desc='infer', unit='image'):
+            if unreadable_file([path]):
+                left_out.append(path)
+                continue
+            try:
+                picture, prediction = predict(path)
+            except cv2.error:  # nothing is left of its short side
+                left_out.append(path)
+                continue
+            stem = osp.splitext(name)[0]
+            stem = name if stems[stem] > 1 else stem  # a.jpg beside a.png
+            write_picture(picture, f'{args.out_dir}/vis/{stem}.png')
+            if not isinstance(prediction, np.ndarray):
+                predictions[name] = prediction
+                continue
+            folder = 'label_maps' if is_label_map else 'restored'
+            write_picture(prediction, f'{args.out_dir}/{folder}/{stem}.png')
+    finally:  # what was found before a run is stopped
+        if predictions:
+            mmengine.dump(predictions, f'{args.out_dir}/predictions.json')
+    print(f'{len(images) - len(left_out)} images drawn in {args.out_dir}/vis')
+    if left_out:
         raise UserError(
-            f'{len(unreadable)} of {len(images)} images could not be read and '
-            f'were left out: {", ".join(unreadable[:5])}.'
+            f'{len(left_out)} of {len(images)} images could not be read or '
+            f'resized and were left out: {", ".join(left_out[:5])}.'
         )
+
+
+def write_picture(picture: np.ndarray, path: str) -> None:
+    """Write an image, RGB (H, W, 3), or a map (H, W)."""
+    if picture.ndim == 3:
+        picture = picture[..., ::-1]
+    mmcv.imwrite(picture, path)

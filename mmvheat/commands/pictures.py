@@ -61,17 +61,23 @@ def add_fields(parser: ArgumentParser) -> None:
     )
 
 
-def load(args: Namespace, *model: str) -> Network:
+def load(args: Namespace, *model: str, whole: bool = False) -> Network:
     """Load the network of the command line, or another with its options.
 
     Args:
         args (Namespace): The command line.
         *model (str): Config and checkpoint of another.
+        whole (bool): Whether the checkpoint must have heads. Defaults to
+            False.
     """
     config, checkpoint = model or (args.config, args.checkpoint)
     check_checkpoint(checkpoint)
     return load_network(
-        config, checkpoint, device=args.device, options=args.cfg_options
+        config,
+        checkpoint,
+        device=args.device,
+        options=args.cfg_options,
+        whole=whole,
     )
 
 

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from prettytable import PrettyTable, TableStyle
 
+import mmvheat.engine  # noqa: F401  its hooks
 from mmvheat.datasets.checks import check_paths
 from mmvheat.errors import UserError, is_local_main
 
@@ -24,6 +25,7 @@ from .config import (
     enable_test_amp,
     innermost_dataset,
     load_config,
+    make_folder,
     set_work_dir,
 )
 from .environment import prepare_environment
@@ -72,6 +74,7 @@ def main() -> None:
     if args.amp:
         enable_test_amp(cfg, args.amp)
     if args.show_dir:
+        make_folder(args.show_dir, '--show-dir')
         enable_painting(cfg, args.show_dir)
     if args.out:
         add_output(cfg, args.out)
@@ -101,6 +104,8 @@ def load_test_config(
         )
     cfg.load_from = checkpoint
     cfg.resume = False
+    hooks = [*(cfg.get('custom_hooks') or []), dict(type='CheckWeightsHook')]
+    cfg.custom_hooks = hooks
     return cfg
 
 
@@ -184,7 +189,8 @@ def add_output(cfg: Config, out: str) -> None:
     """Write predictions to a .pkl file; for segmentation, label maps.
 
     Raises:
-        UserError: ``out`` is a file where a folder is needed, or no .pkl.
+        UserError: ``out`` is a file where a folder is needed, no .pkl, or
+            cannot be written.
     """
     evaluators = cfg.test_evaluator
     if isinstance(evaluators, dict):
@@ -195,10 +201,12 @@ def add_output(cfg: Config, out: str) -> None:
                 f'--out {out} looks like a file; for segmentation give a '
                 'folder, which receives one label map per image.'
             )
+        make_folder(out, '--out')
         evaluators[0].output_dir = out
     else:
         if not out.endswith(('.pkl', '.pickle')):
             raise UserError(f'--out {out} must end in .pkl.')
+        make_folder(osp.dirname(out) or '.', '--out')
         kinds = dict(mmdet='DumpDetResults')
         kind = kinds.get(cfg.default_scope, 'DumpResults')
         evaluators = [*evaluators, dict(type=kind, out_file_path=out)]

@@ -43,6 +43,8 @@ def check_paths(cfg: Config, splits: tuple[str, ...]) -> None:
             )
     if cfg.get('load_from'):
         _check_exists(cfg.load_from, 'checkpoint')
+    if 'train' not in splits:
+        return  # a test fills the model by its checkpoint alone
     for init_cfg in _find(cfg.get('model', {}), 'init_cfg'):
         for entry in init_cfg if isinstance(init_cfg, list) else [init_cfg]:
             if entry and entry.get('type') == 'Pretrained':

@@ -10,7 +10,11 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from mmvheat.commands.arguments import add_options
-from mmvheat.commands.config import enable_test_amp, set_work_dir
+from mmvheat.commands.config import (
+    enable_test_amp,
+    make_folder,
+    set_work_dir,
+)
 from mmvheat.commands.environment import prepare_environment
 from mmvheat.commands.test import load_test_config
 from mmvheat.errors import UserError, is_local_main
@@ -96,6 +100,7 @@ def compare(paths: list[str], folder: Path) -> None:
     """Put results beside each other."""
     results = [read_result(path) for path in paths]
     check_comparable(results)
+    make_folder(folder, '--out-dir')
     print(write_report(results, folder, 'comparison'))
     print(f'\nWritten to {folder}.')
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import os.path as osp
 from typing import NamedTuple
 
@@ -131,6 +132,12 @@ def _choose(
     """Resolve groups and defaults of the command line."""
     if data.conditions == 'filters':
         groups, known, radii = dict(benchmark=FILTERS), FILTERS, data.radii
+        wrong = [r for r in severities or () if not 0 < r < math.inf]
+        if wrong:
+            raise UserError(
+                f'--severities {" ".join(f"{r:g}" for r in wrong)} is no '
+                'radius of a filter; give cycles per image, above 0.'
+            )
     else:
         known = (*BENCHMARK, *CORRUPTIONS['extra'])
         groups = dict(CORRUPTIONS, benchmark=BENCHMARK, all=known)

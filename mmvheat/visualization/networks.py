@@ -13,8 +13,10 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
+from mmvheat.checkpoint import check_complete
 from mmvheat.models import ImageRestorer, vHeat, vHeatIR
 
 from .layers import PictureError
@@ -156,6 +158,7 @@ def load_network(
     *,
     device: str = 'cpu',
     options: Mapping | None = None,
+    whole: bool = False,
 ) -> Network:
     """Build the model of a config and load its weights.
 
@@ -167,6 +170,8 @@ def load_network(
         device (str): Where the network goes. Defaults to 'cpu'.
         options (Mapping, optional): Settings to change, keys with dots.
             Defaults to None.
+        whole (bool): Whether predictions are wanted, so that the checkpoint
+            must have the heads, too. Defaults to False.
 
     Returns:
         Network: In evaluation mode; a segmentor predicts whole images. Of
@@ -176,7 +181,8 @@ def load_network(
         UserError: If the config cannot be read.
         PictureError: If the model has no backbone, or the checkpoint has
             other weights than it.
-        CheckpointError: If the checkpoint cannot be read.
+        CheckpointError: If the checkpoint cannot be read, or lacks weights of
+            a ``whole`` model.
     """
     from mmvheat.commands.config import build_model
 
@@ -202,7 +208,11 @@ def load_network(
         model.init_weights()
         logger.setLevel(level)
     else:
-        classes = _load_weights(model, kind.backbone_name, config, checkpoint)
+        content = load_checkpoint(model, checkpoint, map_location='cpu')
+        _check_backbone(content, model, kind.backbone_name, config, checkpoint)
+        if whole:
+            check_complete(model, content, checkpoint)
+        classes = _read_names(content)
     network = kind(model.eval().to(device), cfg, classes)
     network.classes = network.classes or _read_classes(cfg)
     return network
@@ -279,13 +289,14 @@ def _forget_pretrained(node: Any) -> None:
             _forget_pretrained(child)
 
 
-def _load_weights(
-    model: nn.Module, backbone_name: str, config: str, checkpoint: str
-) -> tuple[str, ...]:
-    """Load weights and return the names of the classes beside them."""
-    from mmengine.runner import load_checkpoint
-
-    content = load_checkpoint(model, checkpoint, map_location='cpu')
+def _check_backbone(
+    content: dict,
+    model: nn.Module,
+    backbone_name: str,
+    config: str,
+    checkpoint: str,
+) -> None:
+    """Check that a checkpoint has all of a backbone but its output norms."""
     weights = content.get('state_dict', content)
     found = {re.sub(r'^module\.', '', k): v for k, v in weights.items()}
     own = model.state_dict()
@@ -312,6 +323,10 @@ def _load_weights(
             f'the {len(needed)} weights of the {backbone_name}, such as '
             f'{missing[0]}, or has them in another size.'
         )
+
+
+def _read_names(content: dict) -> tuple[str, ...]:
+    """Read the names of the classes beside the weights."""
     meta = content.get('meta') or {}
     names = (meta.get('dataset_meta') or {}).get('classes') or ()
     return tuple(map(str, names))

@@ -9,7 +9,11 @@ import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
+from torch import nn
 from tqdm import tqdm
+
+from mmvheat.checkpoint import check_complete
 
 from .layers import PictureError
 from .networks import load_network
@@ -48,11 +52,12 @@ def make_predictor(
 
     Returns:
         Predict: It returns the picture, and boxes, masks or classes as a
-        dict, a label map (H, W) or a restored image (H, W, C), uint8.
+        dict, a label map (H, W) or a restored image (H, W, C), uint8; a label
+        map that names classes from 256 on is uint16.
 
     Raises:
-        UserError: The checkpoint does not fit.
-        CheckpointError: It cannot be read.
+        CheckpointError: The checkpoint cannot be read or does not fit.
+        UserError: It does not fit a restorer.
     """
     from mmvheat.commands.config import read_metainfo
 
@@ -75,6 +80,7 @@ def _detect(
     from mmdet.apis import DetInferencer
 
     inferencer = DetInferencer(cfg, checkpoint, device, show_progress=False)
+    _check_weights(inferencer.model, checkpoint)
     inferencer.visualizer.dataset_meta = meta
 
     def predict(path: str) -> tuple[np.ndarray, dict]:
@@ -89,6 +95,7 @@ def _segment(cfg: Config, checkpoint: str, device: str, meta: dict) -> Predict:
     from mmseg.apis import MMSegInferencer
 
     inferencer = MMSegInferencer(cfg, checkpoint, device=device)
+    _check_weights(inferencer.model, checkpoint)
     inferencer.show_progress = False
     inferencer.model.dataset_meta = {
         key: meta[key] for key in ('classes', 'palette')
@@ -96,7 +103,9 @@ def _segment(cfg: Config, checkpoint: str, device: str, meta: dict) -> Predict:
 
     def predict(path: str) -> tuple[np.ndarray, np.ndarray]:
         result = inferencer(path, return_vis=True)
-        return result['visualization'], result['predictions'].astype(np.uint8)
+        labels = result['predictions']
+        kind = np.uint8 if labels.max() < 256 else np.uint16
+        return result['visualization'], labels.astype(kind)
 
     return predict
 
@@ -109,6 +118,7 @@ def _classify(
     from mmpretrain.visualization import UniversalVisualizer
 
     inferencer = ImageClassificationInferencer(cfg, checkpoint, device)
+    _check_weights(inferencer.model, checkpoint)
     # Classes that are folder names stand in the checkpoint alone.
     inferencer.classes = inferencer.classes or meta.get('classes')
     visualizer = UniversalVisualizer()
@@ -129,6 +139,12 @@ def _classify(
         return picture, prediction
 
     return predict
+
+
+def _check_weights(model: nn.Module, checkpoint: str) -> None:
+    """Check what a library has loaded: it only logs what is missing."""
+    content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', 'silent')
+    check_complete(model, content, checkpoint)
 
 
 def _restore(

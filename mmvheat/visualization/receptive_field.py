@@ -24,6 +24,8 @@ from matplotlib.patches import Circle
 from prettytable import PrettyTable
 from torch import Tensor
 
+from mmvheat.errors import UserError
+
 from .layers import Layer, PictureError, list_stages, record
 from .networks import NONE, Network, load_network
 from .style import new_figure, show_map
@@ -134,7 +136,7 @@ def load_stages(
     if type(network.backbone).__name__ == 'ConvNeXt':
         more['model.backbone.gap_before_final_norm'] = False
     # A backbone without such an option: said below.
-    with suppress(TypeError, AssertionError, KeyError, ValueError):
+    with suppress(UserError, AssertionError):
         network = load_network(config, checkpoint, device=device, options=more)
     return network, find_stages(network, config, stages, 'has no')
 

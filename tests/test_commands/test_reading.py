@@ -47,3 +47,22 @@ def test_code_of_a_config_keeps_its_traceback(tmp_path, text, error) -> None:
     (tmp_path / 'a.py').write_text(text)
     with pytest.raises(error):
         load_config(str(tmp_path / 'a.py'))
+
+
+@pytest.mark.parametrize('name', ['mmvheat_absent', 'mmvheat_absent.part'])
+def test_module_that_a_config_imports_in_vain_is_named(tmp_path, name) -> None:
+    text = f'custom_imports = dict(imports=[{name!r}])'
+    (tmp_path / 'a.py').write_text(text)
+    with pytest.raises(UserError, match='a.py imports mmvheat_absent, which'):
+        load_config(str(tmp_path / 'a.py'))
+
+
+def test_module_that_imports_in_vain_keeps_its_traceback(
+    tmp_path, monkeypatch
+) -> None:
+    (tmp_path / 'broken_of_mine.py').write_text('import mmvheat_absent')
+    text = "custom_imports = dict(imports=['broken_of_mine'])"
+    (tmp_path / 'a.py').write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError):
+        load_config(str(tmp_path / 'a.py'))

@@ -282,6 +282,40 @@ class TestSession:
         assert (label_map == image.argmax(2)).all()
         assert Image.open(out / 'vis/a.png').size == (60, 40)
 
+    def test_command_leaves_faulty_images_out(
+        self, write_model, tmp_path, monkeypatch, capsys
+    ):
+        path, folder = write_model(task='classification'), tmp_path / 'images'
+        monkeypatch.setattr(
+            deploy.Session, 'run', lambda *_: [np.array([0.2, 0.8])]
+        )
+        folder.mkdir()
+        for name in ('a.png', 'c.png', 'd.png'):
+            Image.fromarray(make_image(40, 60)).save(folder / name)
+        (folder / 'b.png').write_text('no image')
+        arguments = [str(path), str(folder), '--out', str(tmp_path / 'out')]
+        with pytest.raises(deploy.DeployError, match='1 of 4 .*b.png cannot'):
+            deploy.main(arguments)
+        assert '3 images predicted' in capsys.readouterr().out
+        written = tmp_path / 'out/predictions.json'
+        assert list(json.loads(written.read_text())) == [
+            'a.png',
+            'c.png',
+            'd.png',
+        ]
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        (folder / 'b.png').unlink()
+        written.unlink()
+        monkeypatch.setattr(deploy, 'paint', stop)
+        with pytest.raises(KeyboardInterrupt):
+            deploy.main(arguments)
+        assert list(json.loads(written.read_text())) == ['a.png']
+        with pytest.raises(deploy.DeployError, match='boxes of a detector'):
+            deploy.main([*arguments, '--coco', 'a.json'])
+
     def test_images_of_one_stem_and_earlier_pictures(
         self, write_model, tmp_path
     ):

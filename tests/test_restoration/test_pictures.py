@@ -16,7 +16,7 @@ from mmvheat.visualization.cam import compute_cam
 from mmvheat.visualization.features import collect_maps
 from mmvheat.visualization.layers import PictureError, list_stages
 from mmvheat.visualization.networks import find_vheat, load_network
-from mmvheat.visualization.receptive_field import make_forward
+from mmvheat.visualization.receptive_field import load_stages, make_forward
 from mmvheat.visualization.restoration import (
     Restoration,
     Restorer,
@@ -96,6 +96,11 @@ def test_other_weights_are_refused(tmp_path) -> None:
         PictureError, match=r'lacks \d+ of .* such as network.freq_embed'
     ):
         load_network(QUICKSTART, str(path), options=NARROW)
+
+
+def test_stage_that_a_restorer_has_not_is_told() -> None:
+    with pytest.raises(PictureError, match='has no stage 4, but stage 1, '):
+        load_stages(QUICKSTART, stages=(4,), options=NARROW)
 
 
 def test_pictures_are_measured_and_drawn(photograph) -> None:

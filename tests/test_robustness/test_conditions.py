@@ -34,6 +34,7 @@ def make_config(library: str, *steps: str | type) -> Config:
 CLASSIFIER = ('LoadImageFromFile', 'ResizeEdge', 'CenterCrop', 'PackInputs')
 DETECTOR = ('LoadImageFromFile', 'Resize', 'LoadAnnotations', 'PackDetInputs')
 SPEC = dict(conditions='corruptions')
+FILTERED = dict(conditions='filters', radii=(1, 2))
 FOLDERS = dict(
     conditions='folders',
     dataset=dict(type='Files', data_root='c', pipeline=[]),
@@ -125,7 +126,7 @@ def test_another_data_set_keeps_the_pipeline_of_the_model() -> None:
 
 def test_radii_of_filters_are_free() -> None:
     cfg = make_config('mmdet', *DETECTOR)
-    data = make_data(conditions='filters', radii=(1, 2))
+    data = make_data(**FILTERED)
     _, *conditions = list_conditions(cfg, data)
 
     keys = [c.key for c in conditions]
@@ -139,6 +140,7 @@ def test_radii_of_filters_are_free() -> None:
     [
         (SPEC, dict(corruptions=['fogg']), 'fogg is not known; .*weather'),
         (SPEC, dict(severities=[0, 6]), '--severities 0 6 is not among'),
+        (FILTERED, dict(severities=[0, 4]), '--severities 0 is no radius'),
         (SPEC, dict(data_root='x'), 'takes the test images of the config'),
         (dict(SPEC, library='mmseg'), {}, 'tests models of mmseg, but'),
     ],

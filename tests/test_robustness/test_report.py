@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from mmvheat.errors import UserError
+from mmvheat.robustness.command import compare
 from mmvheat.robustness.report import (
     check_comparable,
     read_result,
@@ -100,6 +101,13 @@ def test_a_single_test_has_no_picture(tmp_path: Path) -> None:
 
     assert '80.0' in text
     assert not [*tmp_path.glob('*.png')]
+
+
+def test_folder_of_a_comparison_that_cannot_be_written(tmp_path: Path) -> None:
+    write_report([make_result()], tmp_path, 'robustness')
+    result = tmp_path / 'robustness.json'
+    with pytest.raises(UserError, match='another one with --out-dir'):
+        compare([str(result), str(result)], result)
 
 
 def test_only_like_is_compared() -> None:

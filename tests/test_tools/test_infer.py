@@ -8,6 +8,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import torch
 
 CHECKPOINTS = dict(
     classifier='epoch_2.pth', mask_rcnn='epoch_1.pth', upernet='iter_6.pth'
@@ -139,3 +140,35 @@ def test_no_image_at_all(infer, tmp_path, kind) -> None:
     if kind == 'empty':
         (tmp_path / kind).mkdir()
     assert str(tmp_path / kind) in infer('upernet', tmp_path / kind).error
+
+
+def test_checkpoint_of_other_classes(infer, shapes) -> None:
+    option = 'model.decode_head.num_classes=7'
+    job = infer('upernet', shapes / 'val', '--cfg-options', option)
+    assert 'size mismatch for decode_head.conv_seg.weight' in job.error
+
+
+def test_label_map_of_many_classes(infer, trained, shapes, tmp_path) -> None:
+    path = trained('upernet').work_dir / CHECKPOINTS['upernet']
+    content = torch.load(path, weights_only=False)
+    for name, value in content['state_dict'].items():
+        if 'conv_seg' in name:  # class 299 has the largest bias
+            shape = (300, *value.shape[1:])
+            content['state_dict'][name] = torch.zeros(shape)
+    content['state_dict']['decode_head.conv_seg.bias'][299] = 1
+    torch.save(content, tmp_path / 'many.pth')
+    job = infer(
+        *('upernet', shapes / 'val' / '000.jpg'),
+        *('--checkpoint', tmp_path / 'many.pth', '--cfg-options'),
+        'model.decode_head.num_classes=300',
+        'model.auxiliary_head.num_classes=300',
+    )
+    assert job.exit_code == 0, job.output
+    labels = cv2.imread(str(tmp_path / 'out/label_maps/000.png'), -1)
+    assert (labels == 299).all()
+
+
+def test_device_that_is_not_there(infer, shapes) -> None:
+    job = infer('upernet', shapes / 'val', '--device', 'cuda:99')
+    assert job.exit_code == 2
+    assert 'cuda:99 is no device of this machine' in job.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 
 import cv2
@@ -161,3 +162,50 @@ def test_detector_without_tta_in_its_config_sees_mirror_images(
         assert metrics[metric] == pytest.approx(expected[metric], abs=0.02)
     plain = run_tool('test.py', tmp_path / 'config.py', skilled['mask_rcnn'])
     assert _metrics(plain) != metrics
+
+
+def test_weights_must_be_those_of_the_whole_model(
+    run_tool, trained, configs
+) -> None:
+    classifier = trained('classifier').work_dir / 'epoch_2.pth'
+    for tta in ((), ('--tta',)):
+        job = run_tool('test.py', configs / 'upernet.py', classifier, *tta)
+        assert 'has no weights for' in job.error
+        assert 'metrics.json' not in os.listdir(job.work_dir)
+
+
+def test_pre_trained_backbone_is_no_part_of_a_test(
+    run_tool, trained, configs
+) -> None:
+    job = run_tool(
+        'test.py',
+        configs / 'classifier.py',
+        trained('classifier').work_dir / 'epoch_2.pth',
+        '--cfg-options',
+        'model.backbone.init_cfg.type=Pretrained',
+        'model.backbone.init_cfg.checkpoint=of_another_machine.pth',
+    )
+    assert job.exit_code == 0, job.output
+
+
+@pytest.mark.parametrize(
+    ('name', 'option', 'place'),
+    [
+        ('mask_rcnn', '--show-dir', ''),
+        ('mask_rcnn', '--out', '/all.pkl'),
+        ('upernet', '--out', ''),
+    ],
+)
+def test_place_that_cannot_be_written_is_named_before_the_test(
+    run_tool, trained, configs, tmp_path, name, option, place
+) -> None:
+    (tmp_path / 'file').touch()
+    job = run_tool(
+        'test.py',
+        configs / f'{name}.py',
+        trained(name).work_dir / CHECKPOINTS[name],
+        option,
+        f'{tmp_path}/file{place}',
+    )
+    assert f'choose another one with {option}' in job.error
+    assert 'Iter(test)' not in job.output

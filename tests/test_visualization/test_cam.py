@@ -268,6 +268,14 @@ def test_command_with_bad_input(
     assert not job.out.exists()
 
 
+def test_command_needs_the_weights_of_the_head(run, checkpoint, image) -> None:
+    job = run(
+        'vis_cam', CONFIGS / 'upernet.py', checkpoint('mask_rcnn'), image
+    )
+    assert 'no weights for' in job.error
+    assert not job.out.exists()
+
+
 def test_missing_package_is_named(classifier, monkeypatch):
     network, sample = classifier
     monkeypatch.setitem(sys.modules, 'pytorch_grad_cam', None)

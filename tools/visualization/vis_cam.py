@@ -59,7 +59,7 @@ def main() -> None:
     """Draw."""
     args = parse_args()
     images = pictures.find_images(args.images, needed=True)
-    network = pictures.load(args)
+    network = pictures.load(args, whole=True)
     layers = [find_layer(network.model, name) for name in args.layers or ()]
     for name, path in tqdm(images.items(), desc='vis_cam', unit='image'):
         sample = network.prepare(path)

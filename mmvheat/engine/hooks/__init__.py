@@ -3,6 +3,7 @@
 from mmvheat.visualization.hooks import KSpectrumHook, LearningCurvesHook
 
 from .check_data_hook import CheckDataHook
+from .check_weights_hook import CheckWeightsHook
 from .cuda_graph_hook import CUDAGraphHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_loss_hook import FiniteLossHook
@@ -14,6 +15,7 @@ from .save_on_signal_hook import SaveOnSignalHook
 __all__ = [
     'CUDAGraphHook',
     'CheckDataHook',
+    'CheckWeightsHook',
     'ExactResumeHook',
     'FiniteLossHook',
     'Float32OpsHook',
