@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from pathlib import Path
 
@@ -117,9 +118,10 @@ def check(args: Namespace) -> None:
         ('--steps', args.steps, 0),
         ('--sizes', min(args.sizes, default=None), 32),
     ):
-        if value is not None and not value >= least:
+        if value is not None and not least <= value < math.inf:
             raise UserError(
-                f'{name} must be at least {least}, but {value} was given.'
+                f'{name} must be at least {least} and finite, but {value} '
+                'was given.'
             )
 
 

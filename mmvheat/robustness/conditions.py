@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmvheat.commands.config import innermost_dataset, type_name
 from mmvheat.errors import UserError
+from mmvheat.ops.versions import get_autocast_dtype
 
 from .transforms import BENCHMARK, CORRUPTIONS, FILTERS, SEVERITIES
 
@@ -96,6 +97,8 @@ def fingerprint(cfg: Config, condition: Condition, weights: str) -> str:
         *(cfg.model, cfg.get('data_preprocessor'), cfg.test_cfg, weights),
         *(condition.loader.dataset, condition.evaluator),
     ]
+    if cfg.test_cfg.get('fp16'):  # mmengine's word for any half precision
+        parts.append(get_autocast_dtype('cuda'))
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -32,8 +32,8 @@ MAY_IMPORT = {
         *('commands', 'deploy'),
     },
     'robustness': {
-        *('datasets', 'checkpoint', 'errors', 'visualization', 'engine'),
-        *('commands', 'analysis'),
+        *('ops', 'datasets', 'checkpoint', 'errors', 'visualization'),
+        *('engine', 'commands', 'analysis'),
     },
     'projects': {'checkpoint', 'errors', 'version', 'zoo', 'commands'},
 }

@@ -10,8 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, TRANSFORMS
 
 import mmvheat.robustness  # noqa: F401
+from mmvheat.commands.config import enable_test_amp
 from mmvheat.datasets.imagenet_variants import class_indices
 from mmvheat.errors import UserError
+from mmvheat.ops.versions import get_autocast_dtype, set_autocast_dtype
 from mmvheat.robustness.conditions import fingerprint, list_conditions
 from mmvheat.robustness.transforms import BENCHMARK, SEVERITIES
 
@@ -163,6 +165,21 @@ def test_a_result_is_marked_by_weights_model_and_images() -> None:
     assert mark == fingerprint(cfg, first, 'abc')
     cfg.model.depth = 3
     assert mark != fingerprint(cfg, first, 'abc')
+
+
+def test_a_result_is_marked_by_its_precision(monkeypatch) -> None:
+    cfg = make_config('mmpretrain', *CLASSIFIER)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    first, *_ = list_conditions(cfg, make_data(**SPEC))
+    marks = {fingerprint(cfg, first, 'abc')}
+    before = get_autocast_dtype('cuda')
+    try:
+        for dtype in ('bf16', 'fp16'):
+            enable_test_amp(cfg, dtype)
+            marks.add(fingerprint(cfg, first, 'abc'))
+    finally:
+        set_autocast_dtype('cuda', before)
+    assert len(marks) == 3
 
 
 FILES = sorted(

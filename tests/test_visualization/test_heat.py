@@ -239,6 +239,7 @@ def test_command_without_an_image_in_a_vector_format(run) -> None:
         (['--stage', 1, '--channels', 8], 'from 0 to 7'),
         (['--k', -1], '--k must be at least 0'),
         (['--sizes', 8], '--sizes must be at least 32'),
+        (['--until', 'inf'], '--until must be at least 0 and finite'),
     ],
 )
 def test_command_with_a_number_out_of_range(run, image, arguments, words):
