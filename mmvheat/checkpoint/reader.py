@@ -116,6 +116,8 @@ def check_zip(path: Path) -> None:
                     'with a state dict is expected'
                 )
             if 'data.pkl' not in names:
+                if 'version' in names:  # as torch.save writes it
+                    raise zipfile.BadZipFile('data.pkl is missing')
                 raise CheckpointError(
                     f'{path} is a zip archive, but not one of torch.save'
                 )

@@ -305,6 +305,19 @@ def test_entry_marked_as_folder_is_not_read_as_noise(tmp_path):
     assert 'damaged' in refuse(path)
 
 
+def test_entry_whose_name_is_damaged_is_damage(tmp_path):
+    path = tmp_path / 'f'
+    torch.save({'a': torch.ones(64)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b'data.pkl')] ^= 1
+    path.write_bytes(data)
+    assert 'damaged' in refuse(path)
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.serialization, 'set_crc32_options'),
+    reason='this torch always stores them',
+)
 def test_file_without_checksums_is_read(tmp_path):
     enabled = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
