@@ -9,9 +9,11 @@ from importlib.util import find_spec
 __version__ = '0.2.0'
 
 # Module: (the distributions that may provide it, best first; the versions
-# that work). mmcv >= 2.2 is refused by mmdet 3.3 and mmsegmentation 1.2.
+# that work). Before mmengine 0.10.3 a loop of iterations does not skip the
+# past when it resumes, as our hooks expect. mmcv >= 2.2 is refused by
+# mmdet 3.3 and mmsegmentation 1.2.
 REQUIRED = {
-    'mmengine': (('mmengine', 'mmengine-lite'), '>=0.10.0,<1.0.0'),
+    'mmengine': (('mmengine', 'mmengine-lite'), '>=0.10.3,<1.0.0'),
     'mmcv': (('mmcv', 'mmcv-lite', 'mmcv-full'), '>=2.0.0,<2.2.0'),
 }
 OPTIONAL = {

@@ -39,7 +39,7 @@ def install(monkeypatch):
         {},
         {'mmdet': '3.3.0', 'mmsegmentation': '1.2.2', 'mmpretrain': '1.2.0'},
         {'mmcv': '2.0.0'},
-        {'mmengine': '0.10.0'},
+        {'mmengine': '0.10.3'},
     ],
 )
 def test_versions_that_work_pass(install, extra):
@@ -55,7 +55,7 @@ def test_mmcv_lite_stands_in_for_mmcv(install):
 @pytest.mark.parametrize(
     ('name', 'found'),
     [
-        ('mmengine', '0.9.1'),
+        ('mmengine', '0.10.2'),
         ('mmcv', '2.2.0'),
         ('mmcv', '2.0.0rc4'),
         ('mmdet', '2.28.2'),
