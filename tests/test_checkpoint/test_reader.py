@@ -271,6 +271,43 @@ def test_no_tensor_reaches_beyond_what_is_stored(tmp_path, monkeypatch, count):
     refuse(tmp_path / 'f')
 
 
+@pytest.mark.parametrize(
+    'array',
+    [
+        # numpy.ndarray(4, dtype)
+        b'cnumpy\nndarray\nK\x04h\x01\x86R',
+        # _reconstruct(numpy.ndarray, (4,), dtype)
+        b'cnumpy.core.multiarray\n_reconstruct\n'
+        b'cnumpy\nndarray\nK\x04\x85h\x01\x87R',
+        # an array of 4 bytes by its state
+        b'cnumpy.core.multiarray\n_reconstruct\n'
+        b'cnumpy\nndarray\nK\x00\x85h\x01\x87R(K\x01K\x04\x85h\x01\x89'
+        b'c_codecs\nencode\nX\x04\x00\x00\x00abcdX\x05\x00\x00\x00ascii'
+        b'\x86Rtb',
+    ],
+)
+def test_no_array_reaches_beyond_its_memory(tmp_path, array):
+    # dtype('S1'), kept as 1, and a state that makes its items larger later
+    dtype = b'cnumpy\ndtype\nX\x02\x00\x00\x00S1\x89\x88\x87Rq\x01'
+    state = b'(K\x03X\x01\x00\x00\x00|NNNM\x00\x10K\x01K\x00tb'
+    code = b'\x80\x02](' + dtype + array + b'h\x01' + state + b'e.'
+    write_pickle(code, tmp_path / 'f')
+    try:
+        read = read_file(tmp_path / 'f')[1]
+    except CheckpointError:
+        return
+    assert read.nbytes in (0, 4)
+
+
+def test_arrays_are_of_the_class_of_numpy(tmp_path):
+    content = [np.arange(3), {'a': (np.array(['x', 'yz']),)}]
+    torch.save(content, tmp_path / 'f')
+    first, nested = read_file(tmp_path / 'f')
+    assert type(first) is type(nested['a'][0]) is np.ndarray
+    assert first.tolist() == [0, 1, 2]
+    assert nested['a'][0].tolist() == ['x', 'yz']
+
+
 def test_object_arrays_are_refused(tmp_path):
     torch.save(np.array([1, None], dtype=object), tmp_path / 'f')
     assert 'numpy.dtype' in refuse(tmp_path / 'f')
