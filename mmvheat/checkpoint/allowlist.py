@@ -43,13 +43,12 @@ def get_allow_list() -> list[tuple[Any, str]]:
             'mmengine.logging.history_buffer.HistoryBuffer',
         ),
         (_skip_statistic, 'builtins.getattr'),
-        (np.ndarray, 'numpy.ndarray'),
+        (_StoredArray, 'numpy.ndarray'),
         (_numeric_dtype, 'numpy.dtype'),
     ]
-    array_function = np.empty(0).__reduce__()[0]
     scalar_function = np.float64(0).__reduce__()[0]
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed.append((array_function, f'{module}._reconstruct'))
+        allowed.append((_start_array, f'{module}._reconstruct'))
         allowed.append((scalar_function, f'{module}.scalar'))
     for kind in NUMERIC_KINDS:
         dtype_class = type(np.dtype(kind))
@@ -71,6 +70,27 @@ class _StoredHistoryBuffer(HistoryBuffer):
         self.__class__ = HistoryBuffer
 
 
+class _StoredArray(np.ndarray):
+    """Restore an array whose dtype cannot be changed afterwards.
+
+    A file can give a dtype another state at any time, and an array of it
+    would reach beyond its memory.
+    """
+
+    def __new__(cls, *_: Any) -> _StoredArray:
+        raise UnpicklingError('GLOBAL numpy.ndarray was not allowed')
+
+    def __setstate__(self, state: tuple) -> None:
+        version, shape, dtype, *rest = state
+        if not isinstance(dtype, np.dtype):
+            raise UnpicklingError('GLOBAL numpy.dtype was not allowed')
+        super().__setstate__((version, shape, np.dtype(dtype.str), *rest))
+
+
+def _start_array(*_: Any) -> _StoredArray:
+    return np.empty(0).view(_StoredArray)
+
+
 def _skip_statistic(owner: type, name: str) -> None:
     # A pickled HistoryBuffer names its own statistics by getattr. They are
     # class attributes that exist anyway, so none needs to be looked up.
@@ -81,7 +101,7 @@ def _skip_statistic(owner: type, name: str) -> None:
 def _check_numbers(values: Any) -> np.ndarray:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in 'biuf':
         raise UnpicklingError('a log buffer holds something else than numbers')
-    return values
+    return np.array(values)
 
 
 def _numeric_dtype(name: str, *flags: Any) -> np.dtype:

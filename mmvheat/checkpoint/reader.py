@@ -14,6 +14,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch.serialization import MAGIC_NUMBER
 
@@ -204,6 +205,8 @@ def _settle(value: Any, depth: int = 0) -> Any:
         value[:] = [_settle(item, depth + 1) for item in value]
     elif type(value) is tuple:
         value = tuple(_settle(item, depth + 1) for item in value)
+    elif isinstance(value, np.ndarray):
+        value = np.array(value)  # of NumPy's class, not of the allow list's
     return value
 
 

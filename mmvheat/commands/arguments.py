@@ -56,7 +56,7 @@ def parse_device(name: str) -> str:
     """
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition('\n')[0]
         raise ArgumentTypeError(
             f'{name} is no device of this machine: {reason}'

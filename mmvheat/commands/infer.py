@@ -93,8 +93,10 @@ def main() -> None:
                 continue
             try:
                 picture, prediction = predict(path)
-            except cv2.error:  # nothing is left of its short side
-                left_out.append(path)
+            except cv2.error as error:
+                if error.func != 'resize':
+                    raise
+                left_out.append(path)  # nothing is left of its short side
                 continue
             stem = osp.splitext(name)[0]
             stem = name if stems[stem] > 1 else stem  # a.jpg beside a.png

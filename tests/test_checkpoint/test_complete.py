@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import torch
+from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
 from mmvheat.checkpoint import CheckpointError, check_complete
+from mmvheat.engine.hooks import CheckWeightsHook
 
 
 def make_model(classes: int = 3) -> nn.Module:
@@ -54,3 +59,62 @@ def test_weights_of_other_classes() -> None:
         check_complete(make_model(), dict(state_dict=weights), 'a.pth')
     assert 'size mismatch for decode_head.weight' in str(error.value)
     assert '\n' not in str(error.value)
+
+
+class Renamed(nn.Linear):
+    """Calls its weight by another name since version 2, as mmdet's heads."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, weights, prefix, metadata, *args) -> None:
+        if metadata.get('version') != self._version:
+            weights[f'{prefix}old'] = weights.pop(f'{prefix}weight')
+        super()._load_from_state_dict(weights, prefix, metadata, *args)
+
+
+def test_versions_of_modules_are_kept() -> None:
+    model = nn.ModuleDict(dict(bbox_head=Renamed(2, 3)))
+    check_complete(model, dict(state_dict=model.state_dict()), 'a.pth')
+
+
+def test_a_shared_parameter_needs_one_of_its_names() -> None:
+    model = nn.ModuleDict(dict(a=nn.Linear(2, 3)))
+    model['b'] = model['a']
+    weights = {k: v for k, v in model.state_dict().items() if k[0] == 'b'}
+    check_complete(model, weights, 'a.safetensors')
+    del weights['b.bias']
+    with pytest.raises(CheckpointError, match='1 of the 2 .* as a.bias'):
+        check_complete(model, weights, 'a.safetensors')
+
+
+class Wrapper(MMDistributedDataParallel):
+    """Names weights as one does, without processes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        nn.Module.__init__(self)
+        self.module = module
+
+
+class Sharded(Wrapper):
+    """Has, as FSDP, one flat parameter for all."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(nn.ParameterList([torch.zeros(9)]))
+        self._fsdp_wrapped_module = module
+
+
+def test_what_wraps_parts_of_a_model_is_let_through() -> None:
+    # As MMSeparateDistributedDataParallel does; mmengine looks inside.
+    model = make_model()
+    weights = dict(state_dict=model.state_dict())
+    model['backbone'] = Wrapper(model['backbone'])
+    check_complete(model, weights, 'a.pth')
+
+
+def test_the_hook_looks_inside_wrappers_but_those_that_shard() -> None:
+    weights = dict(state_dict={})
+    runner = SimpleNamespace(model=Wrapper(make_model()), _load_from='a.pth')
+    with pytest.raises(CheckpointError, match='4 of the 4 parameters'):
+        CheckWeightsHook().after_load_checkpoint(runner, weights)
+    runner.model = Sharded(make_model())
+    CheckWeightsHook().after_load_checkpoint(runner, weights)

@@ -42,6 +42,16 @@ def save(content, path, form):
         path.write_bytes(pickle.dumps(content, protocol))
 
 
+def write_pickle(code, path, content=0):
+    """Save content, and put a pickle in the place of its own."""
+    stored = io.BytesIO()
+    torch.save(content, stored)
+    with zipfile.ZipFile(stored) as plain, zipfile.ZipFile(path, 'w') as file:
+        for name in plain.namelist():
+            is_pickle = name.endswith('data.pkl')
+            file.writestr(name, code if is_pickle else plain.read(name))
+
+
 def refuse(path):
     """Read a file that must be refused and return the sentence."""
     with pytest.raises(CheckpointError) as error:
@@ -187,16 +197,7 @@ def test_no_class_or_function_is_given_a_state(tmp_path, owner):
     # Set the attribute, as objects with slots have theirs set.
     state = b'}X\x05\x00\x00\x00alienX\x01\x00\x00\x00xs'
     data = b'\x80\x02c' + name.replace(b' ', b'\n') + b'\nN' + state
-    torch.save(0, tmp_path / 'plain')
-    with (
-        zipfile.ZipFile(tmp_path / 'plain') as plain,
-        zipfile.ZipFile(tmp_path / 'f', 'w') as attack,
-    ):
-        for member in plain.namelist():
-            stored = plain.read(member)
-            if member.endswith('data.pkl'):
-                stored = data + b'\x86b.'
-            attack.writestr(member, stored)
+    write_pickle(data + b'\x86b.', tmp_path / 'f')
     refuse(tmp_path / 'f')
     assert not hasattr(owner, 'alien')
 
@@ -214,6 +215,97 @@ def test_archives_of_the_first_torch_are_refused(tmp_path, name):
     with pytest.raises((pickle.UnpicklingError, RuntimeError)):
         unpickler.load_weights(tmp_path / 'f')
     assert not mark.exists()
+
+
+def test_archives_of_the_first_torch_change_no_file(tmp_path):
+    (tmp_path / 'mine').touch(0o600)
+    with tarfile.open(tmp_path / 'f', 'w') as archive:
+        info = tarfile.TarInfo('storages')
+        info.type, info.linkname = tarfile.LNKTYPE, str(tmp_path / 'mine')
+        info.mode = 0o777
+        archive.addfile(info)
+    with pytest.raises((pickle.UnpicklingError, RuntimeError)):
+        unpickler.load_weights(tmp_path / 'f')
+    assert (tmp_path / 'mine').stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    'code',
+    [
+        # torch.Tensor.__new__(torch.Tensor, cdata=1), the address of a tensor
+        b'ctorch\nTensor\n)}X\x05\x00\x00\x00cdataK\x01s\x92.',
+        b'(K\x04itorch.storage\nUntypedStorage\n.',
+        b'(ctorch.storage\nUntypedStorage\nK\x04o.',
+        b'\x82\x01.',
+        b'Pa file\n.',
+        # a set, and what has a method that is called like its own
+        b'ccollections\nOrderedDict\n)R(K\x01\x90.',
+        b'ctorch\nTensor\nK\x04\x85RK\x00K\x01s.',
+        b'ctorch\nTensor\nK\x04\x85R(K\x00K\x01u.',
+        b'X\x06\x00\x00\x00moduleK\x01K\x01K\x01\x86\x86Q.',
+    ],
+)
+def test_what_torch_never_writes_is_refused(tmp_path, code):
+    write_pickle(b'\x80\x02' + code, tmp_path / 'f')
+    refuse(tmp_path / 'f')
+
+
+def test_sparse_tensors_are_not_made_unchecked(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickler, 'IS_BEFORE_2_6', True)
+    code = b'\x80\x02ctorch.sparse\nFloatTensor\n)R.'
+    write_pickle(code, tmp_path / 'f')
+    assert 'torch.sparse.FloatTensor' in refuse(tmp_path / 'f')
+
+
+@pytest.mark.parametrize('count', [40_000, -1])
+def test_no_tensor_reaches_beyond_what_is_stored(tmp_path, monkeypatch, count):
+    monkeypatch.setattr(unpickler, 'IS_BEFORE_2_6', True)  # or before 2.10
+    torch.save(torch.arange(4.0), tmp_path / 'f')
+    with zipfile.ZipFile(tmp_path / 'f') as archive:
+        code = archive.read('f/data.pkl')
+    stored = b'cpuq\x04K\x04'
+    assert stored in code
+    count = b'cpuq\x04J' + count.to_bytes(4, 'little', signed=True)
+    code = code.replace(stored, count)
+    write_pickle(code, tmp_path / 'f', torch.arange(4.0))
+    refuse(tmp_path / 'f')
+
+
+@pytest.mark.parametrize(
+    'array',
+    [
+        # numpy.ndarray(4, dtype)
+        b'cnumpy\nndarray\nK\x04h\x01\x86R',
+        # _reconstruct(numpy.ndarray, (4,), dtype)
+        b'cnumpy.core.multiarray\n_reconstruct\n'
+        b'cnumpy\nndarray\nK\x04\x85h\x01\x87R',
+        # an array of 4 bytes by its state
+        b'cnumpy.core.multiarray\n_reconstruct\n'
+        b'cnumpy\nndarray\nK\x00\x85h\x01\x87R(K\x01K\x04\x85h\x01\x89'
+        b'c_codecs\nencode\nX\x04\x00\x00\x00abcdX\x05\x00\x00\x00ascii'
+        b'\x86Rtb',
+    ],
+)
+def test_no_array_reaches_beyond_its_memory(tmp_path, array):
+    # dtype('S1'), kept as 1, and a state that makes its items larger later
+    dtype = b'cnumpy\ndtype\nX\x02\x00\x00\x00S1\x89\x88\x87Rq\x01'
+    state = b'(K\x03X\x01\x00\x00\x00|NNNM\x00\x10K\x01K\x00tb'
+    code = b'\x80\x02](' + dtype + array + b'h\x01' + state + b'e.'
+    write_pickle(code, tmp_path / 'f')
+    try:
+        read = read_file(tmp_path / 'f')[1]
+    except CheckpointError:
+        return
+    assert read.nbytes in (0, 4)
+
+
+def test_arrays_are_of_the_class_of_numpy(tmp_path):
+    content = [np.arange(3), {'a': (np.array(['x', 'yz']),)}]
+    torch.save(content, tmp_path / 'f')
+    first, nested = read_file(tmp_path / 'f')
+    assert type(first) is type(nested['a'][0]) is np.ndarray
+    assert first.tolist() == [0, 1, 2]
+    assert nested['a'][0].tolist() == ['x', 'yz']
 
 
 def test_object_arrays_are_refused(tmp_path):

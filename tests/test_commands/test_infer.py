@@ -58,6 +58,13 @@ def test_image_that_cannot_be_resized_is_left_out(draw, tmp_path) -> None:
     assert list(predictions) == ['a.png', 'c.png']
 
 
+def test_other_errors_of_opencv_keep_their_traceback(draw) -> None:
+    with pytest.raises(cv2.error) as failure:
+        cv2.cvtColor(np.zeros((8, 8), np.uint8), cv2.COLOR_RGB2GRAY)
+    with pytest.raises(cv2.error):
+        draw(failure.value)
+
+
 def test_out_dir_that_is_a_file(draw, tmp_path) -> None:
     with pytest.raises(UserError, match='--out-dir'):
         draw(AssertionError('nothing is to be predicted'), 'weights.pth')

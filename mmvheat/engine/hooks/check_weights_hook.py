@@ -26,5 +26,7 @@ class CheckWeightsHook(Hook):
         """
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            if hasattr(model, '_fsdp_wrapped_module'):
+                return  # of what is sharded nothing is known
             model = model.module
         check_complete(model, checkpoint, runner._load_from)
