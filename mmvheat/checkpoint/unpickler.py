@@ -1,6 +1,7 @@
-"""``torch.load(weights_only=True)`` of torch 2.6, also where torch is older.
+"""``torch.load(weights_only=True)`` of torch 2.10, also where torch is older.
 
-Before, it lets some files run code (CVE-2025-32434) and takes no substitutes.
+Before 2.10 a file can damage memory (CVE-2026-24747), before 2.6 run code
+(CVE-2025-32434).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch._weights_only_unpickler import _get_allowed_globals
 
-from mmvheat.ops.versions import IS_BEFORE_2_6
+from mmvheat.ops.versions import IS_BEFORE_2_10
 
 # Classes and functions without effects that torch allows since 2.6.
 _MORE_ALLOWED = {
@@ -64,7 +65,7 @@ def load_weights(
         pickle.UnpicklingError: The file asks for something else.
         Exception: It is damaged; whatever torch raises then.
     """
-    if not IS_BEFORE_2_6:
+    if not IS_BEFORE_2_10:
         with torch.serialization.safe_globals(list(substitutes)):
             return torch.load(
                 path, map_location=map_location, weights_only=True

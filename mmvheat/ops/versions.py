@@ -6,8 +6,9 @@ import sys
 
 import torch
 
-# Compilers, kernels and the restricted unpickler are complete since 2.6.
-IS_BEFORE_2_6 = tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6)
+_VERSION = tuple(map(int, torch.__version__.split('.')[:2]))
+IS_BEFORE_2_6 = _VERSION < (2, 6)  # without all that kernels are made of
+IS_BEFORE_2_10 = _VERSION < (2, 10)  # with holes in torch.load
 
 if hasattr(torch.compiler, 'is_compiling'):
     is_compiling = torch.compiler.is_compiling

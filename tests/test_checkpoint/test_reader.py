@@ -25,9 +25,9 @@ FORMATS = ('zip', 'legacy')
 def restricted(request, monkeypatch):
     """Read by torch's restricted unpickler, and by that for older ones."""
     if request.param == 'own':
-        monkeypatch.setattr(unpickler, 'IS_BEFORE_2_6', True)
-    elif unpickler.IS_BEFORE_2_6:
-        pytest.skip('torch before 2.6 has no complete one')
+        monkeypatch.setattr(unpickler, 'IS_BEFORE_2_10', True)
+    elif unpickler.IS_BEFORE_2_10:
+        pytest.skip('torch before 2.10 has none without holes')
 
 
 def save(content, path, form):
@@ -251,7 +251,7 @@ def test_what_torch_never_writes_is_refused(tmp_path, code):
 
 
 def test_sparse_tensors_are_not_made_unchecked(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpickler, 'IS_BEFORE_2_6', True)
+    monkeypatch.setattr(unpickler, 'IS_BEFORE_2_10', True)
     code = b'\x80\x02ctorch.sparse\nFloatTensor\n)R.'
     write_pickle(code, tmp_path / 'f')
     assert 'torch.sparse.FloatTensor' in refuse(tmp_path / 'f')
@@ -259,7 +259,7 @@ def test_sparse_tensors_are_not_made_unchecked(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('count', [40_000, -1])
 def test_no_tensor_reaches_beyond_what_is_stored(tmp_path, monkeypatch, count):
-    monkeypatch.setattr(unpickler, 'IS_BEFORE_2_6', True)  # or before 2.10
+    monkeypatch.setattr(unpickler, 'IS_BEFORE_2_10', True)
     torch.save(torch.arange(4.0), tmp_path / 'f')
     with zipfile.ZipFile(tmp_path / 'f') as archive:
         code = archive.read('f/data.pkl')
