@@ -84,10 +84,15 @@ def make_digit_scenes(
         return False
     root.parent.mkdir(parents=True, exist_ok=True)
     with _folder_beside(root) as beside:
-        _write_data_set(Path(beside, 'new'), settings, progress)
-        if root.exists():
-            root.rename(Path(beside, 'old'))
-        Path(beside, 'new').rename(root)
+        new, old = Path(beside, 'new'), Path(beside, 'old')
+        _write_data_set(new, settings, progress)
+        try:
+            if root.exists():
+                root.rename(old)
+            new.rename(root)
+        finally:  # what was there comes back, unless it was replaced
+            if old.exists() and not root.exists():
+                old.rename(root)
     return True
 
 

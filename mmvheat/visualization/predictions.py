@@ -52,8 +52,8 @@ def make_predictor(
 
     Returns:
         Predict: It returns the picture, and boxes, masks or classes as a
-        dict, a label map (H, W) or a restored image (H, W, C), uint8; a label
-        map that names classes from 256 on is uint16.
+        dict, a label map (H, W) or a restored image (H, W, C), uint8; label
+        maps of more than 256 classes are uint16.
 
     Raises:
         CheckpointError: The checkpoint cannot be read or does not fit.
@@ -100,12 +100,11 @@ def _segment(cfg: Config, checkpoint: str, device: str, meta: dict) -> Predict:
     inferencer.model.dataset_meta = {
         key: meta[key] for key in ('classes', 'palette')
     }
+    kind = np.uint8 if inferencer.model.num_classes <= 256 else np.uint16
 
     def predict(path: str) -> tuple[np.ndarray, np.ndarray]:
         result = inferencer(path, return_vis=True)
-        labels = result['predictions']
-        kind = np.uint8 if labels.max() < 256 else np.uint16
-        return result['visualization'], labels.astype(kind)
+        return result['visualization'], result['predictions'].astype(kind)
 
     return predict
 

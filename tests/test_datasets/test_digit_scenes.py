@@ -230,6 +230,23 @@ def test_other_settings_need_force(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ['scenes']
 
 
+def test_what_is_not_replaced_after_all_is_kept(tmp_path, monkeypatch):
+    root = tmp_path / 'scenes'
+    make_digit_scenes(root, **SMALL)
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == 'new':
+            raise OSError('the disk is gone')
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, 'rename', fail)
+    with pytest.raises(OSError, match='the disk is gone'):
+        make_digit_scenes(root, **SMALL, seed=1, force=True)
+    assert verify_digit_scenes(root)['settings']['seed'] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ['scenes']
+
+
 def test_damage_is_found_and_repaired_by_force(tmp_path):
     root = tmp_path / 'scenes'
     make_digit_scenes(root, **SMALL)
